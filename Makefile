@@ -1,0 +1,77 @@
+# Makefile - `make` builds build/tug; `make check` builds and runs the quick tests.
+# One build tree per configuration, no configure step.  Needs: a C11 compiler,
+# pkg-config, PCRE2, utf8proc, libedit; cmocka for the tests (./dev installs them).
+#
+#   make                     optimised binary            build/tug
+#   make check               unit, kernel, golden tests  build/tests/*
+#   make SAN=asan ...        ASan + UBSan                build-asan/
+#   make SAN=tsan ...        TSan                        build-tsan/
+#   make V=1                 show the commands
+
+SAN ?=
+B   := build$(if $(SAN),-$(SAN))
+V   ?= 0
+Q   := $(if $(filter 1,$(V)),,@)
+
+OPT_        := -O3 -g
+OPT_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+OPT_tsan    := -O1 -g -fsanitize=thread
+LDSAN_asan  := -fsanitize=address,undefined
+LDSAN_tsan  := -fsanitize=thread
+
+WARN := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
+        -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wundef -Wvla -Werror
+PKGS := libpcre2-8 libutf8proc libedit
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS))
+
+# No -ffast-math, not even at link time: it turns on FTZ/DAZ for the process and breaks
+# isnan().  Contraction is off in the specification kernels only.
+FLAGS = $(WARN) $(OPT_$(SAN)) -D_GNU_SOURCE -Isrc -Iinclude $(PKG_CFLAGS) \
+        -fno-math-errno -fno-trapping-math -fvisibility=hidden -MMD -MP $(CFLAGS)
+LIBS  = $(PKG_LIBS) -lm -lpthread
+
+LIB_SRC := $(sort $(shell find src -name '*.c' -not -path 'src/cli/*'))
+CLI_SRC := $(sort $(wildcard src/cli/*.c))
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
+
+# A test program is tests/<area>/test_<name>.c; it links the library, cmocka, and the
+# helpers tests/<area>/*.c that are not tests themselves.
+TEST_SRC  := $(sort $(wildcard tests/*/test_*.c))
+TESTS     := $(TEST_SRC:tests/%.c=$(B)/tests/%)
+HELP_SRC  := $(filter-out $(TEST_SRC) $(wildcard tests/*/fuzz_*.c),$(sort $(wildcard tests/*/*.c)))
+HELP_OBJ  := $(HELP_SRC:%.c=$(B)/%.o)
+
+all: $(B)/tug
+
+$(B)/%_avx2.o:   FLAGS += -mavx2 -mfma -mf16c -mbmi2
+$(B)/%_avx512.o: FLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -mbmi2
+$(B)/src/kernels/cpu/ref/%.o: FLAGS += -ffp-contract=off
+$(B)/tests/%.o: FLAGS += -Wno-pedantic -Itests
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	$(Q)$(CC) $(FLAGS) -c $< -o $@
+
+$(B)/libtug.a: $(LIB_OBJ)
+	@echo "  AR   $@"
+	$(Q)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
+
+$(B)/tug: $(CLI_OBJ) $(B)/libtug.a
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $(CLI_OBJ) $(B)/libtug.a $(LIBS)
+
+$(B)/tests/%: $(B)/tests/%.o $(HELP_OBJ) $(B)/libtug.a
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(HELP_OBJ) $(B)/libtug.a $(LIBS) -lcmocka
+
+tests: $(TESTS) $(B)/tug
+
+clean:
+	rm -rf build build-asan build-tsan
+
+.PHONY: all tests clean
+.SECONDARY:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

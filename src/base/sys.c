@@ -1,0 +1,66 @@
+/* sys.c - see sys.h.  SPDX-License-Identifier: MIT */
+#include "base/sys.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int sys_open(const char *path, int flags, unsigned mode) {
+    return open(path, flags, (mode_t)mode);
+}
+
+tug_sys_table tug_sys = {
+    .realloc = realloc,
+    .aligned_alloc = aligned_alloc,
+    .free = free,
+    .mmap = mmap,
+    .munmap = munmap,
+    .open = sys_open,
+    .close = close,
+    .fstat = fstat,
+    .read = read,
+    .pread = pread,
+    .write = write,
+    .recv = recv,
+    .send = send,
+    .clock_gettime = clock_gettime,
+};
+
+void *tug_alloc(size_t bytes) {
+    return tug_sys.realloc(NULL, bytes ? bytes : 1);
+}
+
+void *tug_alloc_zero(size_t bytes) {
+    void *p = tug_alloc(bytes);
+    if (p) memset(p, 0, bytes);
+    return p;
+}
+
+void *tug_alloc_array(size_t n, size_t elem_bytes) {
+    return tug_realloc_array(NULL, n, elem_bytes);
+}
+
+void *tug_realloc_array(void *old, size_t n, size_t elem_bytes) {
+    size_t bytes;
+    if (__builtin_mul_overflow(n, elem_bytes, &bytes)) return NULL;
+    return tug_sys.realloc(old, bytes ? bytes : 1);
+}
+
+void *tug_alloc_aligned(size_t align, size_t bytes) {
+    size_t padded; /* aligned_alloc wants a multiple of the alignment */
+    if (__builtin_add_overflow(bytes ? bytes : 1, align - 1, &padded)) return NULL;
+    return tug_sys.aligned_alloc(align, padded & ~(align - 1));
+}
+
+void tug_free(void *p) {
+    tug_sys.free(p);
+}
+
+double tug_now(void) {
+    struct timespec ts = {0, 0};
+    if (tug_sys.clock_gettime(CLOCK_MONOTONIC, &ts) != 0) return 0.0;
+    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}

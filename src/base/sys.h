@@ -1,0 +1,54 @@
+/* sys.h - the operating system as one table, so that tests can make call n fail.
+ *
+ * OWNS   the process-wide table `tug_sys` of allocation, file, socket and clock calls.
+ * NOT    policy: what to do when a call fails is the caller's business.
+ *
+ * Everything in src/ that allocates, reads a file, talks to a socket or asks for the
+ * time goes through the inline wrappers below.  Tests replace entries of `tug_sys`
+ * (tests/fault/fault.h) before they call the code under test and put them back after;
+ * nothing else writes to it.  SPDX-License-Identifier: MIT */
+#ifndef TUG_BASE_SYS_H
+#define TUG_BASE_SYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <time.h>
+
+typedef struct tug_sys_table {
+    /* memory */
+    void *(*realloc)(void *old, size_t bytes); /* old == NULL allocates */
+    void *(*aligned_alloc)(size_t align, size_t bytes);
+    void (*free)(void *p);
+    void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t off);
+    int (*munmap)(void *addr, size_t len);
+    /* files */
+    int (*open)(const char *path, int flags, unsigned mode);
+    int (*close)(int fd);
+    int (*fstat)(int fd, struct stat *st);
+    ssize_t (*read)(int fd, void *buf, size_t n);
+    ssize_t (*pread)(int fd, void *buf, size_t n, off_t at);
+    ssize_t (*write)(int fd, const void *buf, size_t n);
+    /* sockets */
+    ssize_t (*recv)(int fd, void *buf, size_t n, int flags);
+    ssize_t (*send)(int fd, const void *buf, size_t n, int flags);
+    /* clock */
+    int (*clock_gettime)(clockid_t id, struct timespec *ts);
+} tug_sys_table;
+
+extern tug_sys_table tug_sys;
+
+/* NULL when out of memory.  Zero bytes gives a pointer that may be freed.  Arrays go
+ * through tug_alloc_array, which also refuses a product that does not fit. */
+void *tug_alloc(size_t bytes) __attribute__((malloc));
+void *tug_alloc_zero(size_t bytes) __attribute__((malloc));
+void *tug_alloc_array(size_t n, size_t elem_bytes) __attribute__((malloc));
+void *tug_realloc_array(void *old, size_t n, size_t elem_bytes);
+void *tug_alloc_aligned(size_t align, size_t bytes) __attribute__((malloc));
+void tug_free(void *p);
+
+/* Monotonic seconds. */
+double tug_now(void);
+
+#endif

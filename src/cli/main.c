@@ -1,1 +1,53 @@
-int main(void) { return 0; }
+/* main.c - the table of commands.  SPDX-License-Identifier: MIT */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+#define TUG_VERSION "0.1.0"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *what;
+} commands[] = {
+    {NULL, NULL, NULL},
+};
+
+static void print_help(FILE *to) {
+    (void)fprintf(to,
+                  "tug %s - Qwen3-Next style models on the PC you have\n\n"
+                  "usage: tug COMMAND [options]\n\n",
+                  TUG_VERSION);
+    for (size_t i = 0; commands[i].name; i++) {
+        (void)fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].what);
+    }
+    (void)fprintf(to, "\n`tug COMMAND --help` explains one, with an example.\n");
+}
+
+int main(int argc, char **argv) {
+    /* A reader that went away shows up as a failed write, with a sentence. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        print_help(stderr);
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        (void)printf("tug %s\n", TUG_VERSION);
+        return CLI_OK;
+    }
+    for (size_t i = 0; commands[i].name; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            return commands[i].run(argc - 1, argv + 1);
+        }
+    }
+    (void)fprintf(stderr, "tug: there is no command '%s'; `tug --help` lists them\n",
+                  argv[1]);
+    return CLI_USAGE;
+}

@@ -48,6 +48,7 @@ all: $(B)/tug
 $(B)/%_avx2.o:   FLAGS += -mavx2 -mfma -mf16c -mbmi2
 $(B)/%_avx512.o: FLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -mbmi2
 $(B)/src/kernels/cpu/ref/%.o: FLAGS += -ffp-contract=off
+$(B)/src/quant/%.o: FLAGS += -ffp-contract=off
 $(B)/tests/%.o: FLAGS += -Wno-pedantic -Itests
 
 $(B)/%.o: %.c
@@ -69,9 +70,16 @@ $(B)/tests/%: $(B)/tests/%.o $(HELP_OBJ) $(B)/libtug.a
 
 tests: $(TESTS) $(B)/tug
 
+CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
+
+check: tests
+	$(Q)python3 tools/check_layers.py
+	$(Q)sh tools/check_isa_objs.sh $(B)
+	$(Q)TUG=$(B)/tug python3 tests/run.py $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
+
 clean:
 	rm -rf build build-asan build-tsan
 
-.PHONY: all tests clean
+.PHONY: all tests check clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -11,7 +11,7 @@ import re
 import sys
 
 LAYERS = {
-    "base": [],
+    "base": ["include"],
     "include": [],
     "json": ["base"],
     "quant": ["base"],
@@ -35,7 +35,7 @@ STRIP = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.S)
 
 
 def module(path):
-    if path == "tug.h":
+    if path in ("tug.h", "tug_status.h"):
         return "include"
     for name in sorted(LAYERS, key=len, reverse=True):
         if path.startswith(name + "/"):

@@ -1,0 +1,154 @@
+/* tug.h - the public interface of libtug.
+ *
+ * A tug_model is a loaded file: weights, tokenizer, the threads that compute.  A
+ * tug_session is one conversation over it: the tokens so far and the state they left
+ * (KV cache and recurrent state).  The session only grows by tug_session_append; what a
+ * token computes does not depend on how the tokens were cut into calls.
+ *
+ *     tug_model *model = NULL;
+ *     tug_session *session = NULL;
+ *     tug_err err;
+ *     if (tug_model_open(&model, &(tug_model_params){.path = "m.gguf"}, &err) ||
+ *         tug_session_create(&session, model, NULL, &err) ||
+ *         tug_session_append(session, ids, n_ids, &err)) { puts(err.msg); ... }
+ *     const float *logits = tug_session_logits(session);   // of the last token
+ *
+ * THREADS    a model and its sessions belong to one thread at a time.
+ * OWNERSHIP  _open/_create hand over an object, _close/_destroy takes it back and nulls
+ *            the pointer; a model must outlive its sessions.
+ * SPDX-License-Identifier: MIT */
+#ifndef TUG_H
+#define TUG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tug_status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tug_model tug_model;
+typedef struct tug_session tug_session;
+typedef struct tug_sampler tug_sampler;
+
+/* Long work reports here; `done` of `total` (bytes or tokens).  Returning false cancels:
+ * the call ends with TUG_ECANCELED and everything before it is kept. */
+typedef bool tug_progress_fn(void *ud, uint64_t done, uint64_t total);
+
+/* ---- model --------------------------------------------------------------------------- */
+
+typedef struct tug_model_params {
+    const char *path;         /* first (or only) part of the GGUF */
+    int n_threads;            /* 0: all processors this process may use */
+    const char *cpu_level;    /* NULL or "auto", "ref", "avx2", "avx512" */
+    tug_progress_fn *on_load; /* may be NULL; bytes */
+    void *ud;
+} tug_model_params;
+
+typedef struct tug_model_info {
+    const char *arch;      /* "qwen3next" */
+    const char *name;      /* general.name, or "" */
+    const char *cpu_level; /* in use */
+    int n_threads;
+    int64_t n_vocab, n_ctx_train, n_layer;
+    uint64_t n_params, n_bytes; /* of all tensors */
+    /* Sampling the file recommends; the model family's own where it does not. */
+    float temperature, top_p;
+    int32_t top_k;
+} tug_model_info;
+
+TUG_NODISCARD tug_status tug_model_open(tug_model **out, const tug_model_params *params,
+                                        tug_err *err);
+void tug_model_close(tug_model **model);
+tug_model_info tug_model_get_info(const tug_model *model);
+
+/* Borrowed; use it through src/tokenizer/tokenizer.h. */
+const struct tug_tokenizer *tug_model_tokenizer(const tug_model *model);
+
+/* The chat template text of the file, (n,), or NULL when it has none. */
+const char *tug_model_chat_template(const tug_model *model, size_t *n);
+
+/* ---- session ------------------------------------------------------------------------- */
+
+/* AUTO: f16, or f32 at the level "ref", which is the specification. */
+typedef enum tug_kv_cache_type {
+    TUG_KV_CACHE_AUTO = 0,
+    TUG_KV_CACHE_F16,
+    TUG_KV_CACHE_Q8_0,
+    TUG_KV_CACHE_F32
+} tug_kv_cache_type;
+
+typedef struct tug_session_params {
+    int64_t n_ctx;   /* tokens; 0: what the model was trained for, as far as it fits */
+    int64_t n_batch; /* tokens computed at once in prefill; 0: 512 */
+    tug_kv_cache_type kv_type;
+    tug_progress_fn *on_prefill; /* may be NULL; tokens of the current append */
+    void *ud;
+} tug_session_params;
+
+/* params may be NULL.  A context that does not fit in memory is refused with the largest
+ * one that does. */
+TUG_NODISCARD tug_status tug_session_create(tug_session **out, tug_model *model,
+                                            const tug_session_params *params,
+                                            tug_err *err);
+void tug_session_destroy(tug_session **session);
+
+/* Computes n >= 1 more tokens.  TUG_ERANGE when they do not fit in the context or an id is
+ * no token; then nothing has changed.  After TUG_ECANCELED, tug_session_n_tokens says how
+ * many were kept, and the logits are those of the last one kept. */
+TUG_NODISCARD tug_status tug_session_append(tug_session *session, const int32_t *ids,
+                                            int64_t n, tug_err *err);
+
+/* The same, and calls `fn` with the logits of every token from the `first`-th of this call
+ * on, in order: logits (n_vocab,), valid during the call. */
+typedef void tug_logits_fn(void *ud, int64_t index, const float *logits);
+TUG_NODISCARD tug_status tug_session_append_each(tug_session *session, const int32_t *ids,
+                                                 int64_t n, int64_t first,
+                                                 tug_logits_fn *fn, void *ud,
+                                                 tug_err *err);
+
+/* Logits of the last token, (n_vocab,), valid until the next append.  NULL before. */
+const float *tug_session_logits(const tug_session *session);
+
+int64_t tug_session_n_tokens(const tug_session *session); /* so far */
+int64_t tug_session_n_ctx(const tug_session *session);
+void tug_session_reset(tug_session *session); /* back to zero tokens, memory is kept */
+
+/* ---- sampling ------------------------------------------------------------------------ */
+
+typedef struct tug_sampler_params {
+    float temperature;    /* <= 0: greedy */
+    int32_t top_k;        /* <= 0: off */
+    float top_p;          /* >= 1: off */
+    float min_p;          /* <= 0: off */
+    float repeat_penalty; /* 1: off; divides positive logits, multiplies negative ones */
+    float presence_penalty;  /* 0: off; subtracted once from every token seen */
+    float frequency_penalty; /* 0: off; subtracted per occurrence */
+    int32_t penalty_last_n;  /* tokens that the penalties look back on; -1: all */
+    uint64_t seed;
+} tug_sampler_params;
+
+/* All off, temperature, top_k and top_p from the model's file. */
+tug_sampler_params tug_sampler_defaults(const tug_model *model);
+
+TUG_NODISCARD tug_status tug_sampler_create(tug_sampler **out, int64_t n_vocab,
+                                            const tug_sampler_params *params,
+                                            tug_err *err);
+void tug_sampler_destroy(tug_sampler **sampler);
+
+/* Tells the sampler of a token of the text (prompt or answer), for the penalties. */
+TUG_NODISCARD tug_status tug_sampler_accept(tug_sampler *sampler, int32_t id,
+                                            tug_err *err);
+
+/* Picks the next token from logits (n_vocab,): penalties, then temperature, top-k, top-p,
+ * min-p (in this order), then one draw.  Does not accept it. */
+int32_t tug_sampler_pick(tug_sampler *sampler, const float *logits);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -12,6 +12,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *what;
 } commands[] = {
+    {"render", cmd_render, "show the prompt a chat request becomes"},
     {NULL, NULL, NULL},
 };
 

@@ -42,7 +42,9 @@ typedef enum tug_type {
     TUG_TYPE_TQ1_0 = 34,
     TUG_TYPE_TQ2_0 = 35,
     TUG_TYPE_MXFP4 = 39,
-    TUG_TYPE_COUNT = 40
+    TUG_TYPE_NVFP4 = 40,
+    TUG_TYPE_Q1_0 = 41,
+    TUG_TYPE_COUNT = 42
 } tug_type;
 
 typedef struct tug_type_info {

@@ -70,9 +70,16 @@ $(B)/tests/%: $(B)/tests/%.o $(HELP_OBJ) $(B)/libtug.a
 
 tests: $(TESTS) $(B)/tug
 
+CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
+
+check: tests
+	$(Q)python3 tools/check_layers.py
+	$(Q)sh tools/check_isa_objs.sh $(B)
+	$(Q)TUG=$(B)/tug python3 tests/run.py $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
+
 clean:
 	rm -rf build build-asan build-tsan
 
-.PHONY: all tests clean
+.PHONY: all tests check clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

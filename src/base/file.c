@@ -25,7 +25,9 @@ tug_status tug_file_open(tug_file *f, const char *path, tug_err *err) {
     }
     if (!S_ISREG(st.st_mode)) {
         (void)tug_sys.close(fd);
-        return TUG_FAIL(err, TUG_EIO, "%s is not a regular file", path);
+        return TUG_FAIL(err, TUG_EIO, "%s is %s", path,
+                        S_ISDIR(st.st_mode) ? "a folder: name a file in it"
+                                            : "not a regular file");
     }
     f->fd = fd;
     f->size = (uint64_t)st.st_size;

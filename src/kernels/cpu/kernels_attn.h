@@ -1,0 +1,24 @@
+/* kernels_attn.h - the versions of the attention kernels that kernels_attn.c chooses
+ * from, and how they divide the cache and the scratch.  Contracts are in kernels.h.
+ * SPDX-License-Identifier: MIT */
+#ifndef TUG_KERNELS_CPU_KERNELS_ATTN_H
+#define TUG_KERNELS_CPU_KERNELS_ATTN_H
+
+#include "kernels/cpu/kernels.h"
+
+/* The SIMD versions walk the cache in blocks of TUG_ATTN_BLOCK rows, counted from row 0
+ * whatever the query, and keep at most TUG_ATTN_QUERIES queries in flight.  64 rows of
+ * 256 f32 are 64 KB: in the second-level cache of every machine we aim at, and long
+ * enough that rescaling the output once per block costs nothing. */
+enum {
+    TUG_ATTN_BLOCK = 64,
+    TUG_ATTN_QUERIES = 128,
+    /* one block as f32, the weights of each query, its running maximum and sum */
+    TUG_ATTN_SCRATCH =
+        TUG_ATTN_BLOCK * TUG_MAX_HEAD_DIM + TUG_ATTN_QUERIES * (TUG_ATTN_BLOCK + 2)
+};
+
+tug_kv_store_fn tug_kv_store_f16_ref, tug_kv_store_q8_0_ref, tug_kv_store_f32_ref;
+tug_attn_fn tug_attn_f16_ref, tug_attn_q8_0_ref, tug_attn_f32_ref;
+
+#endif

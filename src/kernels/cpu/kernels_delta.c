@@ -1,0 +1,11 @@
+/* kernels_delta.c - chooses the Gated DeltaNet kernels for a CPU level.
+ * SPDX-License-Identifier: MIT */
+#include "kernels/cpu/kernels_delta.h"
+
+void tug_kernels_init_delta(tug_kernels *k, tug_cpu_level level) {
+    (void)level;
+    k->conv_silu = tug_conv_silu_ref;
+    k->delta = tug_delta_ref;
+    k->delta_gates = tug_delta_gates_ref;
+    k->rmsnorm_gated = tug_rmsnorm_gated_ref;
+}

@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "cli/cli.h"
+
 static volatile sig_atomic_t pending;
 
 static void on_sigint(int sig) {

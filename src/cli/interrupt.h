@@ -5,8 +5,6 @@
 
 #include <stdbool.h>
 
-enum { CLI_INTERRUPTED = 130 }; /* exit code, as shells have it for SIGINT */
-
 void cli_interrupt_install(void);
 bool cli_interrupt_pending(void);
 void cli_interrupt_clear(void);

@@ -13,14 +13,18 @@
 
 static tug_status parse_cache_type(const char *arg, tug_kv_cache_type *out,
                                    tug_err *err) {
-    if (strcmp(arg, "f16") == 0) {
-        *out = TUG_KV_CACHE_F16;
-    } else if (strcmp(arg, "q8_0") == 0) {
-        *out = TUG_KV_CACHE_Q8_0;
-    } else {
-        return TUG_FAIL(err, TUG_EUSAGE, "--cache-type is f16 or q8_0, not '%s'", arg);
+    static const struct {
+        const char *name;
+        tug_kv_cache_type type;
+    } types[] = {{"f16", TUG_KV_CACHE_F16},
+                 {"q8_0", TUG_KV_CACHE_Q8_0},
+                 {"f32", TUG_KV_CACHE_F32}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(arg, types[i].name) != 0) continue;
+        *out = types[i].type;
+        return TUG_OK;
     }
-    return TUG_OK;
+    return TUG_FAIL(err, TUG_EUSAGE, "--cache-type is f16, q8_0 or f32, not '%s'", arg);
 }
 
 tug_status cli_engine_option(cli_engine_options *o, int c, const char *arg,

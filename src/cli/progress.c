@@ -22,7 +22,7 @@ void cli_progress_begin(cli_progress *p, const char *what) {
 
 void cli_progress_update(cli_progress *p, uint64_t done, uint64_t total) {
     const double now = tug_now();
-    if (!p->enabled || total == 0 || now - p->drawn < PATIENCE) return;
+    if (!p->enabled || !p->what || total == 0 || now - p->drawn < PATIENCE) return;
     static const char full[WIDTH + 1] = "##############################";
     const double part = done < total ? (double)done / (double)total : 1.0;
     (void)fprintf(stderr, "\r%s [%-*.*s] %3.0f %%", p->what, WIDTH, (int)(part * WIDTH),
@@ -37,4 +37,5 @@ void cli_progress_update(cli_progress *p, uint64_t done, uint64_t total) {
 void cli_progress_end(cli_progress *p) {
     if (p->visible) (void)fputs("\r\033[K", stderr);
     p->visible = false;
+    p->what = NULL;
 }

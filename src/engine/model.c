@@ -53,7 +53,7 @@ static void count_tensors(tug_model *m) {
 }
 
 static tug_status check_vocab(const tug_model *m, tug_err *err) {
-    const int64_t n = tug_tokenizer_n_vocab(m->tokenizer);
+    const int64_t n = tug_tokenizer_size(m->tokenizer);
     if (n <= m->net.shape.n_vocab) return TUG_OK;
     return TUG_FAIL(err, TUG_EFORMAT,
                     "%s: the tokenizer has %lld tokens but the embedding only %lld rows",

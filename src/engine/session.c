@@ -63,7 +63,7 @@ static tug_status create_parts(tug_session *s, const tug_session_params *p,
                                tug_err *err) {
     const tug_state_shape shape =
         tug_net_state_shape(&s->model->net, kv_type(s->model, p->kv_type));
-    int64_t n_ctx, n_batch = p->n_batch > 0 ? p->n_batch : DEFAULT_BATCH;
+    int64_t n_ctx = 0, n_batch = p->n_batch > 0 ? p->n_batch : DEFAULT_BATCH;
     TUG_TRY(choose_context(s->model, &shape, p->n_ctx, &n_ctx, err));
     if (n_batch > n_ctx) n_batch = n_ctx;
     TUG_TRY(tug_state_create(&s->state, &shape, n_ctx, err));

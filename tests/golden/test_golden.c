@@ -1,7 +1,7 @@
 /* test_golden.c - the whole network against logits and per-layer residual streams that
  * the reference implementation (PyTorch transformers, float32) gave for the same weights.
  *
- * For every tests/golden/data/*.gold with its .gguf, at every CPU level of this machine:
+ * For every .gold file of tests/golden/data with its .gguf, at every CPU level of this machine:
  * one prefill with taps, prefills of 1, 2, 63, 64, 65 and all tokens, token-by-token
  * decode, prefill cut at random places, 1 and 2 threads.  Within one level all of these
  * must agree bit for bit.  Bounds: 1e-4 at "ref", 1e-3 above (docs/TESTING.md).

@@ -76,11 +76,18 @@ $(B)/bench/%: $(B)/bench/%.o $(B)/libtug.a
 
 tests: $(TESTS) $(B)/tug
 
+CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
+
+check: tests
+	$(Q)python3 tools/check_layers.py
+	$(Q)sh tools/check_isa_objs.sh $(B)
+	$(Q)TUG=$(B)/tug python3 tests/run.py $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
+
 bench: $(BENCHES)
 
 clean:
 	rm -rf build build-asan build-tsan
 
-.PHONY: all tests bench clean
+.PHONY: all tests check bench clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -73,9 +73,12 @@ const char *tug_model_chat_template(const tug_model *model, size_t *n);
 
 /* ---- session ------------------------------------------------------------------------- */
 
+/* AUTO: f16, or f32 at the level "ref", which is the specification. */
 typedef enum tug_kv_cache_type {
-    TUG_KV_CACHE_F16 = 0,
-    TUG_KV_CACHE_Q8_0
+    TUG_KV_CACHE_AUTO = 0,
+    TUG_KV_CACHE_F16,
+    TUG_KV_CACHE_Q8_0,
+    TUG_KV_CACHE_F32
 } tug_kv_cache_type;
 
 typedef struct tug_session_params {

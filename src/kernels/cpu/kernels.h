@@ -147,10 +147,19 @@ typedef void tug_rmsnorm_gated_fn(float *y, const float *x, const float *w,
 
 /* ---- attention ----------------------------------------------------------------------- */
 
-typedef enum tug_kv_type { TUG_KV_F16 = 0, TUG_KV_Q8_0, TUG_KV_TYPES } tug_kv_type;
+/* F32 is what the specification level keeps; the others are for speed and room. */
+typedef enum tug_kv_type {
+    TUG_KV_F16 = 0,
+    TUG_KV_Q8_0,
+    TUG_KV_F32,
+    TUG_KV_TYPES
+} tug_kv_type;
 
-/* Stores one key or value head vector x (n,) as a cache row: f16, or Q8_0 blocks of 32 as
- * in quant/blocks.h (then n % 32 == 0). */
+/* Bytes of a cache row of n values. */
+size_t tug_kv_row_bytes(tug_kv_type type, int64_t n);
+
+/* Stores one key or value head vector x (n,) as a cache row: f16, f32, or Q8_0 blocks of 32
+ * as in quant/blocks.h (then n % 32 == 0). */
 typedef void tug_kv_store_fn(void *row, const float *x, int64_t n);
 
 typedef struct tug_attn_args {

@@ -18,7 +18,7 @@ enum {
         TUG_ATTN_BLOCK * TUG_MAX_HEAD_DIM + TUG_ATTN_QUERIES * (TUG_ATTN_BLOCK + 2)
 };
 
-tug_kv_store_fn tug_kv_store_f16_ref, tug_kv_store_q8_0_ref;
-tug_attn_fn tug_attn_f16_ref, tug_attn_q8_0_ref;
+tug_kv_store_fn tug_kv_store_f16_ref, tug_kv_store_q8_0_ref, tug_kv_store_f32_ref;
+tug_attn_fn tug_attn_f16_ref, tug_attn_q8_0_ref, tug_attn_f32_ref;
 
 #endif

@@ -1,4 +1,4 @@
-/* attn_ref.c - the specification of attention over a cache of f16 or Q8_0 rows, and of
+/* attn_ref.c - the specification of attention over a cache of f16, f32 or Q8_0 rows, and of
  * how a row is stored.  Two passes, in double; never tuned.
  * SPDX-License-Identifier: MIT */
 #include <math.h>
@@ -47,6 +47,10 @@ void tug_kv_store_q8_0_ref(void *row, const float *x, int64_t n) {
     }
 }
 
+void tug_kv_store_f32_ref(void *row, const float *x, int64_t n) {
+    memcpy(row, x, (size_t)n * sizeof *x);
+}
+
 typedef void load_row_fn(double *y, const void *row, int64_t n);
 
 static void load_row_f16(double *y, const void *row, int64_t n) {
@@ -65,6 +69,14 @@ static void load_row_q8_0(double *y, const void *row, int64_t n) {
         memcpy(&scale, block, sizeof scale);
         memcpy(&q, block + 2 + i % Q8_0_ELEMS, sizeof q);
         y[i] = (double)tug_f16_to_f32(scale) * q;
+    }
+}
+
+static void load_row_f32(double *y, const void *row, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        float f;
+        memcpy(&f, (const char *)row + i * 4, sizeof f);
+        y[i] = (double)f;
     }
 }
 
@@ -98,4 +110,8 @@ void tug_attn_f16_ref(const tug_attn_args *a) {
 
 void tug_attn_q8_0_ref(const tug_attn_args *a) {
     for (int64_t i = 0; i < a->n_q; i++) attend(a, i, load_row_q8_0);
+}
+
+void tug_attn_f32_ref(const tug_attn_args *a) {
+    for (int64_t i = 0; i < a->n_q; i++) attend(a, i, load_row_f32);
 }

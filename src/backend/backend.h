@@ -1,0 +1,147 @@
+/* backend.h - the semantic operations the forward pass is written against.
+ *
+ * A backend is one place where ops run.  Activations are f32 buffers of that place,
+ * weights are views of bytes that somebody else owns.  There is one backend today: the
+ * CPU (backend_cpu.c, over the kernel table; level "ref" makes it the oracle).
+ * Ops cannot fail: everything that can (memory) was reserved by tug_backend_reserve.
+ * Every op computes each token by itself, so results do not depend on n_tok.
+ *
+ * Shapes in parentheses, last dimension contiguous.  SPDX-License-Identifier: MIT */
+#ifndef TUG_BACKEND_BACKEND_H
+#define TUG_BACKEND_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cpu.h"
+#include "base/status.h"
+#include "kernels/cpu/kernels.h"
+#include "quant/types.h"
+
+/* A matrix in a file's type, or a stack of n_mat of them (experts). */
+typedef struct tug_weight {
+    const uint8_t *data; /* borrowed, (n_mat, n_rows, n_cols) */
+    tug_type type;
+    int64_t n_rows; /* outputs */
+    int64_t n_cols; /* inputs */
+    int64_t n_mat;
+    uint64_t row_bytes;
+    uint64_t mat_bytes; /* from one matrix to the next: >= n_rows * row_bytes */
+} tug_weight;
+
+/* First byte of row `row` of matrix `mat`. */
+static inline const uint8_t *tug_weight_row(const tug_weight *w, int64_t mat,
+                                            int64_t row) {
+    return w->data + (uint64_t)mat * w->mat_bytes + (uint64_t)row * w->row_bytes;
+}
+
+/* One projection of a list that shares its input: its outputs land in columns
+ * [dst_col, dst_col + w.n_rows) of the destination rows. */
+typedef struct tug_proj {
+    tug_weight w;
+    int64_t dst_col;
+} tug_proj;
+
+/* The routed and the shared expert of one layer. */
+typedef struct tug_moe_weights {
+    tug_weight gate, up, down;          /* n_mat = n_expert; (F, H), (F, H), (H, F) */
+    tug_weight sh_gate, sh_up, sh_down; /* (Fs, H), (Fs, H), (H, Fs); n_rows 0: none */
+    const float *sh_router;             /* (H,), or NULL: shared expert unscaled */
+} tug_moe_weights;
+
+typedef struct tug_attn_shape {
+    int n_head, n_kv_head, head_dim, n_rot;
+    float eps;
+} tug_attn_shape;
+
+/* One attention layer's cache: n_kv_head blocks of n_ctx rows each. */
+typedef struct tug_kv_layer {
+    uint8_t *k, *v; /* (n_kv_head, n_ctx, head_dim) of `type` */
+    tug_kv_type type;
+    size_t row_bytes;
+    int64_t n_ctx;
+} tug_kv_layer;
+
+typedef struct tug_delta_shape {
+    int n_k_head, n_v_head, dk, dv, conv_width;
+    float eps;
+} tug_delta_shape;
+
+/* One DeltaNet layer's state. */
+typedef struct tug_delta_state {
+    float *s;    /* (n_v_head, dk, dv) */
+    float *conv; /* (conv_width - 1, 2 n_k_head dk + n_v_head dv), oldest first */
+} tug_delta_state;
+
+/* The largest sizes any op will be called with; decides the backend's own scratch. */
+typedef struct tug_backend_limits {
+    int64_t n_tok; /* tokens in one call */
+    int64_t n_in;  /* inputs of any projection */
+    int64_t n_expert, n_expert_used;
+    int64_t expert_dim, shared_dim, dim;
+    int64_t conv_channels, n_v_head;
+} tug_backend_limits;
+
+typedef struct tug_backend tug_backend;
+
+/* The CPU backend at one kernel level. */
+TUG_NODISCARD tug_status tug_backend_cpu_create(tug_backend **out, tug_cpu_level level,
+                                                int n_threads, tug_err *err);
+void tug_backend_destroy(tug_backend **be);
+
+/* Grows the scratch to these limits. */
+TUG_NODISCARD tug_status tug_backend_reserve(tug_backend *be,
+                                             const tug_backend_limits *limits,
+                                             tug_err *err);
+
+tug_cpu_level tug_backend_level(const tug_backend *be);
+int tug_backend_n_threads(const tug_backend *be);
+
+/* Can this type be a weight here? */
+bool tug_backend_supports(const tug_backend *be, tug_type type);
+
+/* x (n_tok, w.n_cols) = rows ids[t] of the embedding. */
+void tug_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
+                  int64_t n_tok);
+
+/* y (n_tok, n) = rmsnorm of x (n_tok, n) times w (n,). */
+void tug_op_rmsnorm(tug_backend *be, float *y, const float *x, const float *w,
+                    int64_t n_tok, int64_t n, float eps);
+
+/* x += y, (n_tok, n). */
+void tug_op_add(tug_backend *be, float *x, const float *y, int64_t n_tok, int64_t n);
+
+/* dst (n_tok, dst_stride) columns <- p[i].w x for every projection; x (n_tok, n_in). */
+void tug_op_project(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
+                    int64_t dst_stride, const float *x, int64_t n_tok);
+
+/* qkv (n_tok, stride): per token [q0 gate0 q1 gate1 ... | k heads | v heads].  Norms and
+ * rotates q (in place) and k, and stores k and v of token t as cache row pos0 + t.
+ * rope (n_tok, 2, n_rot / 2): cosines and sines of each token's position. */
+void tug_op_attn_prepare(tug_backend *be, const tug_attn_shape *s, float *qkv,
+                         int64_t stride, const float *q_norm, const float *k_norm,
+                         const float *rope, tug_kv_layer *kv, int64_t pos0,
+                         int64_t n_tok);
+
+/* out (n_tok, n_head * head_dim) = attention of the prepared q over cache rows
+ * [0, pos0 + t], times sigmoid(gate). */
+void tug_op_attn(tug_backend *be, const tug_attn_shape *s, float *out, const float *qkv,
+                 int64_t stride, const tug_kv_layer *kv, int64_t pos0, int64_t n_tok);
+
+/* One Gated DeltaNet mixer after its projections.  proj (n_tok, stride): per token
+ * [q heads | k heads | v heads | z heads | per key head (b, a) of its value heads].
+ * conv_w (conv_width,
+ * channels); dt_bias, a_coef (n_v_head,); norm (dv,).  Advances the state by n_tok.
+ * out (n_tok, n_v_head * dv). */
+void tug_op_delta(tug_backend *be, const tug_delta_shape *s, float *out,
+                  const float *proj, int64_t stride, const float *conv_w,
+                  const float *dt_bias, const float *a_coef, const float *norm,
+                  tug_delta_state *state, int64_t n_tok);
+
+/* y (n_tok, dim) = routed experts weighted by the router plus the shared expert.
+ * router_logits (n_tok, n_expert); n_used experts per token. */
+void tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float *x,
+                const float *router_logits, int n_used, int64_t n_tok);
+
+#endif

@@ -1,0 +1,294 @@
+/* backend_cpu.c - the CPU backend: its life, its scratch, and the simple ops.
+ *
+ * An op is a loop over outputs, handed to the pool in pieces; a piece calls kernels.
+ * The mixers and the experts are in backend_cpu_mixer.c and backend_cpu_moe.c.
+ * SPDX-License-Identifier: MIT */
+#include "backend/backend.h"
+
+#include <string.h>
+
+#include "backend/backend_impl.h"
+#include "base/sys.h"
+
+/* ---- life ---------------------------------------------------------------------------- */
+
+tug_status tug_backend_cpu_create(tug_backend **out, tug_cpu_level level, int n_threads,
+                                  tug_err *err) {
+    *out = NULL;
+    tug_backend *be = tug_alloc_zero(sizeof *be);
+    if (!be) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the CPU backend");
+    tug_kernels_init(&be->k, level);
+    const tug_status s = tug_pool_create(&be->pool, n_threads, err);
+    if (s != TUG_OK) {
+        tug_backend_destroy(&be);
+        return s;
+    }
+    *out = be;
+    return TUG_OK;
+}
+
+static void free_scratch(tug_backend *be) {
+    for (int i = 0; i < TUG_ACT_COUNT; i++) tug_free(be->act[i]);
+    tug_free(be->attn_scratch);
+    tug_free(be->attn_tile);
+    tug_free(be->attn_len);
+    tug_free(be->conv_out);
+    tug_free(be->gates);
+    tug_free(be->routing.ids);
+    tug_free(be->routing.weights);
+    tug_free(be->routing.slot);
+    tug_free(be->routing.token);
+    tug_free(be->routing.first);
+    tug_free(be->routing.active);
+    tug_free(be->expert_h);
+    tug_free(be->expert_act);
+    tug_free(be->expert_y);
+    tug_free(be->shared_gate);
+    tug_free(be->shared_y);
+    tug_free(be->up_tile);
+}
+
+void tug_backend_destroy(tug_backend **backend) {
+    tug_backend *be = *backend;
+    if (!be) return;
+    free_scratch(be);
+    tug_pool_destroy(&be->pool);
+    tug_free(be);
+    *backend = NULL;
+}
+
+tug_cpu_level tug_backend_level(const tug_backend *be) {
+    return be->k.level;
+}
+int tug_backend_n_threads(const tug_backend *be) {
+    return tug_pool_size(be->pool);
+}
+
+bool tug_backend_supports(const tug_backend *be, tug_type type) {
+    return (unsigned)type < TUG_TYPE_COUNT && be->k.linear[type].fn != NULL;
+}
+
+/* ---- scratch ------------------------------------------------------------------------- */
+
+/* Allocates a x b x c elements, 64-byte aligned; sets *failed and returns NULL when the
+ * product does not fit or memory is out. */
+static void *scratch(int64_t a, int64_t b, int64_t c, size_t elem, bool *failed) {
+    size_t n = elem;
+    if (__builtin_mul_overflow(n, (size_t)a, &n) ||
+        __builtin_mul_overflow(n, (size_t)b, &n) ||
+        __builtin_mul_overflow(n, (size_t)c, &n)) {
+        *failed = true;
+        return NULL;
+    }
+    void *p = tug_alloc_aligned(64, n);
+    if (!p) *failed = true;
+    return p;
+}
+
+static int64_t max64(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
+                               tug_err *err) {
+    const tug_backend_limits *have = &be->limits;
+    const tug_backend_limits l = {
+        .n_tok = max64(want->n_tok, have->n_tok),
+        .n_in = max64(want->n_in, have->n_in),
+        .n_expert = max64(want->n_expert, have->n_expert),
+        .n_expert_used = max64(want->n_expert_used, have->n_expert_used),
+        .expert_dim = max64(want->expert_dim, have->expert_dim),
+        .shared_dim = max64(want->shared_dim, have->shared_dim),
+        .dim = max64(want->dim, have->dim),
+        .conv_channels = max64(want->conv_channels, have->conv_channels),
+        .n_v_head = max64(want->n_v_head, have->n_v_head),
+    };
+    if (memcmp(&l, have, sizeof l) == 0) return TUG_OK;
+    free_scratch(be);
+    *be = (tug_backend){.k = be->k, .pool = be->pool};
+
+    bool bad = false;
+    const int n_threads = tug_pool_size(be->pool);
+    const int64_t n_slot = l.n_tok * l.n_expert_used;
+    const int64_t widest = max64(l.n_in, max64(l.expert_dim, l.shared_dim));
+    size_t expert_act = 0;
+    for (int i = 0; i < TUG_ACT_COUNT; i++) {
+        be->act_bytes[i] = tug_act_row_bytes((tug_act)i, (widest + 255) / 256 * 256);
+        const size_t h = tug_act_row_bytes((tug_act)i, (l.expert_dim + 255) / 256 * 256);
+        if (h > expert_act) expert_act = h;
+        if (i != TUG_ACT_F32) {
+            be->act[i] = scratch(l.n_tok, 1, 1, be->act_bytes[i], &bad);
+        }
+    }
+    be->attn_scratch =
+        scratch(n_threads, (int64_t)tug_attn_scratch_floats(), 1, sizeof(float), &bad);
+    be->attn_tile = scratch(n_threads, 2 * TUG_CPU_ATTN_QUERIES, TUG_MAX_HEAD_DIM,
+                            sizeof(float), &bad);
+    be->attn_len = scratch(n_threads, TUG_CPU_ATTN_QUERIES, 1, sizeof(int32_t), &bad);
+    be->conv_out = scratch(l.n_tok, l.conv_channels, 1, sizeof(float), &bad);
+    be->gates = scratch(2, l.n_tok, l.n_v_head, sizeof(float), &bad);
+    be->routing.ids = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
+    be->routing.weights = scratch(n_slot, 1, 1, sizeof(float), &bad);
+    be->routing.slot = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
+    be->routing.token = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
+    be->routing.first = scratch(l.n_expert + 1, 1, 1, sizeof(int32_t), &bad);
+    be->routing.active = scratch(l.n_expert, 1, 1, sizeof(int32_t), &bad);
+    be->expert_h = scratch(n_slot, l.expert_dim, 1, sizeof(float), &bad);
+    be->expert_act = scratch(n_slot, 1, 1, expert_act, &bad);
+    be->expert_y = scratch(n_slot, l.dim, 1, sizeof(float), &bad);
+    be->shared_gate = scratch(l.n_tok, l.shared_dim, 1, sizeof(float), &bad);
+    be->shared_y = scratch(l.n_tok, l.dim, 1, sizeof(float), &bad);
+    be->up_tile = scratch(n_threads, l.n_tok, TUG_CPU_TILE_ROWS, sizeof(float), &bad);
+    if (bad) {
+        free_scratch(be);
+        return TUG_FAIL(
+            err, TUG_ENOMEM,
+            "out of memory for the work space of %lld tokens at a time: use a "
+            "smaller -b",
+            (long long)l.n_tok);
+    }
+    be->limits = l;
+    return TUG_OK;
+}
+
+/* ---- tokens one by one --------------------------------------------------------------- */
+
+typedef struct rows_job {
+    tug_backend *be;
+    float *y;
+    const float *x, *w;
+    int64_t n;
+    float eps;
+    const tug_weight *embedding;
+    const int32_t *ids;
+    uint8_t *act;
+    size_t act_bytes;
+    tug_act kind;
+} rows_job;
+
+static void embed_rows(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    const rows_job *j = ud;
+    const tug_weight *w = j->embedding;
+    for (int64_t t = begin; t < end; t++) {
+        tug_dequantize_row(w->type, j->y + t * w->n_cols, tug_weight_row(w, 0, j->ids[t]),
+                           w->n_cols);
+    }
+}
+
+void tug_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
+                  int64_t n_tok) {
+    rows_job j = {.be = be, .y = x, .embedding = w, .ids = ids};
+    tug_pool_for(be->pool, n_tok, 8, embed_rows, &j);
+}
+
+static void rmsnorm_rows(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    const rows_job *j = ud;
+    for (int64_t t = begin; t < end; t++) {
+        j->be->k.rmsnorm(j->y + t * j->n, j->x + t * j->n, j->w, j->n, j->eps);
+    }
+}
+
+void tug_op_rmsnorm(tug_backend *be, float *y, const float *x, const float *w,
+                    int64_t n_tok, int64_t n, float eps) {
+    rows_job j = {.be = be, .y = y, .x = x, .w = w, .n = n, .eps = eps};
+    tug_pool_for(be->pool, n_tok, 16, rmsnorm_rows, &j);
+}
+
+static void add_rows(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    const rows_job *j = ud;
+    j->be->k.add(j->y + begin * j->n, j->x + begin * j->n, (end - begin) * j->n);
+}
+
+void tug_op_add(tug_backend *be, float *x, const float *y, int64_t n_tok, int64_t n) {
+    rows_job j = {.be = be, .y = x, .x = y, .n = n};
+    tug_pool_for(be->pool, n_tok, 16, add_rows, &j);
+}
+
+static void convert_rows(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    const rows_job *j = ud;
+    for (int64_t t = begin; t < end; t++) {
+        j->be->k.act_convert[j->kind](j->act + (size_t)t * j->act_bytes, j->x + t * j->n,
+                                      j->n);
+    }
+}
+
+void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, const float *x,
+                     int64_t n, int64_t n_tok) {
+    rows_job j = {.be = be,
+                  .act = dst,
+                  .kind = kind,
+                  .x = x,
+                  .n = n,
+                  .act_bytes = tug_act_row_bytes(kind, n)};
+    tug_pool_for(be->pool, n_tok, 16, convert_rows, &j);
+}
+
+/* ---- projections --------------------------------------------------------------------- */
+
+int64_t tug_cpu_row_grain(const tug_backend *be, int64_t n_rows, int64_t n_tok) {
+    /* A batch wants whole tiles; a single token wants about eight pieces per thread, so
+     * that a thread that was interrupted does not make the others wait for long. */
+    const int64_t tile = n_tok >= 8 ? TUG_CPU_TILE_ROWS : 16;
+    const int64_t fair = n_rows / (8 * (int64_t)tug_pool_size(be->pool));
+    return fair <= tile ? tile : fair / tile * tile;
+}
+
+typedef struct project_job {
+    tug_backend *be;
+    const tug_proj *p;
+    int n_proj;
+    float *dst;
+    int64_t dst_stride;
+    const float *x;
+    int64_t n_tok;
+} project_job;
+
+/* Rows [begin, end) of all projections laid end to end. */
+static void project_rows(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    const project_job *j = ud;
+    int64_t base = 0;
+    for (int i = 0; i < j->n_proj && base < end; i++) {
+        const tug_proj *p = &j->p[i];
+        const int64_t from = max64(begin - base, 0);
+        const int64_t to = end - base < p->w.n_rows ? end - base : p->w.n_rows;
+        base += p->w.n_rows;
+        if (from >= to) continue;
+        const tug_linear_kernel *kernel = &j->be->k.linear[p->w.type];
+        const bool raw = kernel->act == TUG_ACT_F32;
+        const tug_linear_args a = {
+            .y = j->dst + p->dst_col + from,
+            .y_stride = j->dst_stride,
+            .w = tug_weight_row(&p->w, 0, from),
+            .w_row_bytes = p->w.row_bytes,
+            .x = raw ? (const void *)j->x : j->be->act[kernel->act],
+            .x_row_bytes = raw ? (size_t)p->w.n_cols * sizeof(float)
+                               : tug_act_row_bytes(kernel->act, p->w.n_cols),
+            .n_rows = to - from,
+            .n_cols = p->w.n_cols,
+            .n_tok = j->n_tok,
+        };
+        kernel->fn(&a);
+    }
+}
+
+void tug_op_project(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
+                    int64_t dst_stride, const float *x, int64_t n_tok) {
+    bool converted[TUG_ACT_COUNT] = {[TUG_ACT_F32] = true};
+    int64_t n_rows = 0;
+    for (int i = 0; i < n_proj; i++) {
+        const tug_act kind = be->k.linear[p[i].w.type].act;
+        if (!converted[kind]) {
+            tug_cpu_convert(be, be->act[kind], kind, x, p[i].w.n_cols, n_tok);
+            converted[kind] = true;
+        }
+        n_rows += p[i].w.n_rows;
+    }
+    project_job j = {be, p, n_proj, dst, dst_stride, x, n_tok};
+    tug_pool_for(be->pool, n_rows, tug_cpu_row_grain(be, n_rows, n_tok), project_rows,
+                 &j);
+}

@@ -1,0 +1,235 @@
+/* backend_cpu_mixer.c - the two sequence mixers on the CPU: gated attention and Gated
+ * DeltaNet.  SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "backend/backend.h"
+#include "backend/backend_impl.h"
+
+/* ---- gated attention ----------------------------------------------------------------- */
+
+typedef struct attn_job {
+    tug_backend *be;
+    const tug_attn_shape *s;
+    float *qkv; /* written by prepare only */
+    int64_t stride;
+    const float *q_norm, *k_norm, *rope;
+    const tug_kv_layer *kv;
+    float *out;
+    int64_t pos0, n_tok, tile_tok, n_tile;
+} attn_job;
+
+static uint8_t *cache_row(uint8_t *base, const tug_kv_layer *kv, int head, int64_t row) {
+    return base + (size_t)(head * kv->n_ctx + row) * kv->row_bytes;
+}
+
+static void prepare_tokens(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    const attn_job *j = ud;
+    const tug_kernels *k = &j->be->k;
+    const tug_attn_shape *s = j->s;
+    const int d = s->head_dim, n_half = s->n_rot / 2;
+    for (int64_t t = begin; t < end; t++) {
+        float *row = j->qkv + t * j->stride;
+        const float *cos = j->rope + t * s->n_rot, *sin = cos + n_half;
+        for (int h = 0; h < s->n_head; h++) {
+            float *q = row + (int64_t)h * 2 * d;
+            k->rmsnorm(q, q, j->q_norm, d, s->eps);
+            k->rope(q, cos, sin, n_half);
+        }
+        float *keys = row + (int64_t)s->n_head * 2 * d;
+        const float *values = keys + (int64_t)s->n_kv_head * d;
+        for (int h = 0; h < s->n_kv_head; h++) {
+            float *key = keys + (int64_t)h * d;
+            k->rmsnorm(key, key, j->k_norm, d, s->eps);
+            k->rope(key, cos, sin, n_half);
+            k->kv_store[j->kv->type](cache_row(j->kv->k, j->kv, h, j->pos0 + t), key, d);
+            k->kv_store[j->kv->type](cache_row(j->kv->v, j->kv, h, j->pos0 + t),
+                                     values + (int64_t)h * d, d);
+        }
+    }
+}
+
+void tug_op_attn_prepare(tug_backend *be, const tug_attn_shape *s, float *qkv,
+                         int64_t stride, const float *q_norm, const float *k_norm,
+                         const float *rope, tug_kv_layer *kv, int64_t pos0,
+                         int64_t n_tok) {
+    attn_job j = {.be = be,
+                  .s = s,
+                  .qkv = qkv,
+                  .stride = stride,
+                  .q_norm = q_norm,
+                  .k_norm = k_norm,
+                  .rope = rope,
+                  .kv = kv,
+                  .pos0 = pos0,
+                  .n_tok = n_tok};
+    tug_pool_for(be->pool, n_tok, 4, prepare_tokens, &j);
+}
+
+/* One piece: all query heads of one kv head, for a tile of tokens. */
+static void attend_tile(const attn_job *j, int64_t piece, int thread) {
+    const tug_attn_shape *s = j->s;
+    const int d = s->head_dim, group = s->n_head / s->n_kv_head;
+    /* The last tokens see the longest context: hand them out first. */
+    const int64_t tile = j->n_tile - 1 - piece / s->n_kv_head;
+    const int kv_head = (int)(piece % s->n_kv_head);
+    const int64_t t0 = tile * j->tile_tok;
+    const int64_t t1 = t0 + j->tile_tok < j->n_tok ? t0 + j->tile_tok : j->n_tok;
+
+    const size_t tile_floats = (size_t)TUG_CPU_ATTN_QUERIES * TUG_MAX_HEAD_DIM;
+    float *q = j->be->attn_tile + (size_t)thread * 2 * tile_floats, *o = q + tile_floats;
+    int32_t *len = j->be->attn_len + (size_t)thread * TUG_CPU_ATTN_QUERIES;
+    int64_t n_q = 0;
+    for (int64_t t = t0; t < t1; t++) {
+        for (int g = 0; g < group; g++, n_q++) {
+            const int64_t head = (int64_t)kv_head * group + g;
+            memcpy(q + n_q * d, j->qkv + t * j->stride + head * 2 * d,
+                   (size_t)d * sizeof *q);
+            len[n_q] = (int32_t)(j->pos0 + t + 1);
+        }
+    }
+    const tug_attn_args a = {
+        .out = o,
+        .out_stride = d,
+        .q = q,
+        .q_stride = d,
+        .q_len = len,
+        .n_q = n_q,
+        .k = cache_row(j->kv->k, j->kv, kv_head, 0),
+        .v = cache_row(j->kv->v, j->kv, kv_head, 0),
+        .row_bytes = j->kv->row_bytes,
+        .head_dim = d,
+        .scale = 1.0f / __builtin_sqrtf((float)d),
+        .scratch = j->be->attn_scratch + (size_t)thread * tug_attn_scratch_floats(),
+    };
+    j->be->k.attn[j->kv->type](&a);
+    n_q = 0;
+    for (int64_t t = t0; t < t1; t++) {
+        for (int g = 0; g < group; g++, n_q++) {
+            const int64_t head = (int64_t)kv_head * group + g;
+            float *dst = j->out + (t * s->n_head + head) * d;
+            memcpy(dst, o + n_q * d, (size_t)d * sizeof *dst);
+            j->be->k.sigmoid_mul(dst, j->qkv + t * j->stride + head * 2 * d + d, d);
+        }
+    }
+}
+
+static void attend_pieces(void *ud, int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; i++) attend_tile(ud, i, thread);
+}
+
+void tug_op_attn(tug_backend *be, const tug_attn_shape *s, float *out, const float *qkv,
+                 int64_t stride, const tug_kv_layer *kv, int64_t pos0, int64_t n_tok) {
+    const int64_t tile_tok = TUG_CPU_ATTN_QUERIES / (s->n_head / s->n_kv_head);
+    union {
+        const float *ro;
+        float *rw;
+    } in = {.ro = qkv}; /* the job struct is shared with prepare, which writes */
+    attn_job j = {.be = be,
+                  .s = s,
+                  .qkv = in.rw,
+                  .stride = stride,
+                  .kv = kv,
+                  .out = out,
+                  .pos0 = pos0,
+                  .n_tok = n_tok,
+                  .tile_tok = tile_tok,
+                  .n_tile = (n_tok + tile_tok - 1) / tile_tok};
+    tug_pool_for(be->pool, j.n_tile * s->n_kv_head, 1, attend_pieces, &j);
+}
+
+/* ---- Gated DeltaNet ------------------------------------------------------------------ */
+
+typedef struct delta_job {
+    tug_backend *be;
+    const tug_delta_shape *s;
+    float *out;
+    const float *proj;
+    int64_t stride;
+    const float *conv_w, *dt_bias, *a_coef, *norm;
+    tug_delta_state *state;
+    int64_t n_tok;
+} delta_job;
+
+/* Convolution and SiLU of channels [c0, c0 + n). */
+static void conv_channels(const delta_job *j, int64_t c0, int64_t n) {
+    const tug_delta_shape *s = j->s;
+    const int64_t n_ch = 2L * s->n_k_head * s->dk + (int64_t)s->n_v_head * s->dv;
+    const tug_conv_args a = {
+        .y = j->be->conv_out + c0,
+        .y_stride = n_ch,
+        .x = j->proj + c0,
+        .x_stride = j->stride,
+        .state = j->state->conv + c0,
+        .state_stride = n_ch,
+        .w = j->conv_w + c0,
+        .w_stride = n_ch,
+        .n_ch = n,
+        .n_tok = j->n_tok,
+        .width = s->conv_width,
+    };
+    j->be->k.conv_silu(&a);
+}
+
+/* Everything that hangs on one key head: its q and k channels, and the value heads that
+ * use them.  Key heads are independent of each other, so one piece runs from the
+ * convolution to the gated norm without a barrier. */
+static void delta_key_head(const delta_job *j, int g) {
+    const tug_delta_shape *s = j->s;
+    const tug_kernels *k = &j->be->k;
+    const int dk = s->dk, dv = s->dv, r = s->n_v_head / s->n_k_head;
+    const int64_t n_qk = (int64_t)s->n_k_head * dk, n_v = (int64_t)s->n_v_head * dv;
+    const int64_t n_ch = 2 * n_qk + n_v;
+    conv_channels(j, (int64_t)g * dk, dk);
+    conv_channels(j, n_qk + (int64_t)g * dk, dk);
+    conv_channels(j, 2 * n_qk + (int64_t)g * r * dv, (int64_t)r * dv);
+
+    float *beta = j->be->gates, *decay = beta + j->n_tok * s->n_v_head;
+    for (int64_t t = 0; t < j->n_tok; t++) {
+        float *q = j->be->conv_out + t * n_ch + (int64_t)g * dk;
+        k->l2norm(q, dk, 1e-6f, 1.0f / __builtin_sqrtf((float)dk));
+        k->l2norm(q + n_qk, dk, 1e-6f, 1.0f);
+        const float *b = j->proj + t * j->stride + n_ch + n_v + (int64_t)g * 2 * r;
+        const int64_t at = t * s->n_v_head + (int64_t)g * r;
+        k->delta_gates(beta + at, decay + at, b, b + r, j->dt_bias + (int64_t)g * r,
+                       j->a_coef + (int64_t)g * r, r);
+    }
+    for (int h = g * r; h < (g + 1) * r; h++) {
+        const tug_delta_args a = {
+            .out = j->out + (int64_t)h * dv,
+            .out_stride = n_v,
+            .state = j->state->s + (int64_t)h * dk * dv,
+            .state_stride = dv,
+            .q = j->be->conv_out + (int64_t)g * dk,
+            .k = j->be->conv_out + n_qk + (int64_t)g * dk,
+            .qk_stride = n_ch,
+            .v = j->be->conv_out + 2 * n_qk + (int64_t)h * dv,
+            .v_stride = n_ch,
+            .decay = decay + h,
+            .beta = beta + h,
+            .gate_stride = s->n_v_head,
+            .n_tok = j->n_tok,
+            .dk = dk,
+            .n_col = dv,
+        };
+        k->delta(&a);
+        for (int64_t t = 0; t < j->n_tok; t++) {
+            float *o = j->out + t * n_v + (int64_t)h * dv;
+            const float *z = j->proj + t * j->stride + n_ch + (int64_t)h * dv;
+            k->rmsnorm_gated(o, o, j->norm, z, dv, s->eps);
+        }
+    }
+}
+
+static void delta_pieces(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    for (int64_t g = begin; g < end; g++) delta_key_head(ud, (int)g);
+}
+
+void tug_op_delta(tug_backend *be, const tug_delta_shape *s, float *out,
+                  const float *proj, int64_t stride, const float *conv_w,
+                  const float *dt_bias, const float *a_coef, const float *norm,
+                  tug_delta_state *state, int64_t n_tok) {
+    delta_job j = {be, s, out, proj, stride, conv_w, dt_bias, a_coef, norm, state, n_tok};
+    tug_pool_for(be->pool, s->n_k_head, 1, delta_pieces, &j);
+}

@@ -1,0 +1,252 @@
+/* backend_cpu_moe.c - the mixture of experts on the CPU.
+ *
+ * DESIGN
+ * Route every token, sort the (token, expert) pairs by expert into slots, then three
+ * passes over work lists that all threads share: gate and up with SwiGLU (pieces of
+ * TUG_CPU_TILE_ROWS rows of one expert), conversion of the hidden rows, down (pieces
+ * again).  Last, each token adds its experts' outputs in the order of their index and the
+ * shared expert: that order, and so the result, is the same for any batch.
+ * SPDX-License-Identifier: MIT */
+#include <math.h>
+#include <string.h>
+
+#include "backend/backend.h"
+#include "backend/backend_impl.h"
+
+typedef struct moe_job {
+    tug_backend *be;
+    const tug_moe_weights *w;
+    float *y;
+    const float *x;
+    const float *router_logits;
+    int n_used;
+    int64_t n_tok;
+    int64_t n_shared_pieces, pieces_per_expert; /* of the pass that is running */
+} moe_job;
+
+/* ---- routing ------------------------------------------------------------------------- */
+
+static void route_tokens(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    const moe_job *j = ud;
+    tug_routing *r = &j->be->routing;
+    const int n_expert = (int)j->w->gate.n_mat;
+    for (int64_t t = begin; t < end; t++) {
+        j->be->k.route(r->ids + t * j->n_used, r->weights + t * j->n_used,
+                       j->router_logits + t * n_expert, n_expert, j->n_used);
+    }
+}
+
+/* Counting sort of the pairs by expert; within an expert tokens stay in order. */
+static void assign_slots(const moe_job *j) {
+    tug_routing *r = &j->be->routing;
+    const int64_t n_pair = j->n_tok * j->n_used;
+    const int n_expert = (int)j->w->gate.n_mat;
+    memset(r->first, 0, (size_t)(n_expert + 1) * sizeof *r->first);
+    for (int64_t p = 0; p < n_pair; p++) r->first[r->ids[p] + 1]++;
+    r->n_active = 0;
+    for (int e = 0; e < n_expert; e++) {
+        if (r->first[e + 1] > 0) r->active[r->n_active++] = e;
+        r->first[e + 1] += r->first[e];
+    }
+    for (int64_t p = 0; p < n_pair; p++) {
+        /* first[e] walks through e's slots and is put back below. */
+        const int32_t slot = r->first[r->ids[p]]++;
+        r->slot[p] = slot;
+        r->token[slot] = (int32_t)(p / j->n_used);
+    }
+    for (int e = n_expert; e > 0; e--) r->first[e] = r->first[e - 1];
+    r->first[0] = 0;
+}
+
+/* ---- the passes ---------------------------------------------------------------------- */
+
+/* Rows [row0, row0 + n_rows) of one matrix over some tokens. */
+static void linear_rows(const tug_backend *be, const tug_weight *w, int64_t mat,
+                        int64_t row0, int64_t n_rows, float *y, int64_t y_stride,
+                        const void *x, const int32_t *x_index, int64_t n_tok) {
+    const tug_linear_kernel *kernel = &be->k.linear[w->type];
+    const tug_linear_args a = {
+        .y = y,
+        .y_stride = y_stride,
+        .w = tug_weight_row(w, mat, row0),
+        .w_row_bytes = w->row_bytes,
+        .x = x,
+        .x_row_bytes = tug_act_row_bytes(kernel->act, w->n_cols),
+        .x_index = x_index,
+        .n_rows = n_rows,
+        .n_cols = w->n_cols,
+        .n_tok = n_tok,
+    };
+    kernel->fn(&a);
+}
+
+/* Token inputs in the form that weights of this type want. */
+static const void *input_for(const moe_job *j, const tug_weight *w) {
+    const tug_act kind = j->be->k.linear[w->type].act;
+    return kind == TUG_ACT_F32 ? (const void *)j->x : j->be->act[kind];
+}
+
+static int64_t n_pieces(int64_t n_rows) {
+    return (n_rows + TUG_CPU_TILE_ROWS - 1) / TUG_CPU_TILE_ROWS;
+}
+
+static int64_t piece_rows(int64_t n_rows, int64_t row0) {
+    return n_rows - row0 < TUG_CPU_TILE_ROWS ? n_rows - row0 : TUG_CPU_TILE_ROWS;
+}
+
+static void hidden_piece(const moe_job *j, int64_t piece, int thread) {
+    const tug_backend *be = j->be;
+    const bool shared = piece < j->n_shared_pieces;
+    const tug_weight *gate = shared ? &j->w->sh_gate : &j->w->gate;
+    const tug_weight *up = shared ? &j->w->sh_up : &j->w->up;
+    int64_t mat = 0, row0 = piece * TUG_CPU_TILE_ROWS, n_tok = j->n_tok;
+    const int32_t *index = NULL;
+    float *h = be->shared_gate;
+    if (!shared) {
+        const int64_t i = piece - j->n_shared_pieces;
+        const tug_routing *r = &be->routing;
+        mat = r->active[i / j->pieces_per_expert];
+        row0 = i % j->pieces_per_expert * TUG_CPU_TILE_ROWS;
+        index = r->token + r->first[mat];
+        n_tok = r->first[mat + 1] - r->first[mat];
+        h = be->expert_h + r->first[mat] * gate->n_rows;
+    }
+    const int64_t n_rows = piece_rows(gate->n_rows, row0), stride = gate->n_rows;
+    float *u = be->up_tile + (int64_t)thread * be->limits.n_tok * TUG_CPU_TILE_ROWS;
+    h += row0;
+    linear_rows(be, gate, mat, row0, n_rows, h, stride, input_for(j, gate), index, n_tok);
+    linear_rows(be, up, mat, row0, n_rows, u, n_rows, input_for(j, up), index, n_tok);
+    for (int64_t t = 0; t < n_tok; t++) {
+        be->k.swiglu(h + t * stride, h + t * stride, u + t * n_rows, n_rows);
+    }
+}
+
+static void hidden_pieces(void *ud, int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; i++) hidden_piece(ud, i, thread);
+}
+
+/* Hidden rows as the down matrix wants them: converted, or as they are. */
+static const uint8_t *down_input(const tug_backend *be, const tug_weight *down,
+                                 const float *h, const uint8_t *converted) {
+    const bool raw = be->k.linear[down->type].act == TUG_ACT_F32;
+    return raw ? (const uint8_t *)h : converted;
+}
+
+static void down_piece(const moe_job *j, int64_t piece) {
+    const tug_backend *be = j->be;
+    if (piece < j->n_shared_pieces) {
+        const tug_weight *w = &j->w->sh_down;
+        const int64_t row0 = piece * TUG_CPU_TILE_ROWS;
+        const void *h =
+            down_input(be, w, be->shared_gate, be->act[be->k.linear[w->type].act]);
+        linear_rows(be, w, 0, row0, piece_rows(w->n_rows, row0), be->shared_y + row0,
+                    w->n_rows, h, NULL, j->n_tok);
+        return;
+    }
+    const tug_weight *w = &j->w->down;
+    const tug_routing *r = &be->routing;
+    const int64_t i = piece - j->n_shared_pieces;
+    const int64_t mat = r->active[i / j->pieces_per_expert];
+    const int64_t row0 = i % j->pieces_per_expert * TUG_CPU_TILE_ROWS;
+    const int64_t slot0 = r->first[mat], n_slot = r->first[mat + 1] - slot0;
+    const size_t row_bytes = tug_act_row_bytes(be->k.linear[w->type].act, w->n_cols);
+    const uint8_t *h = down_input(be, w, be->expert_h, be->expert_act);
+    linear_rows(be, w, mat, row0, piece_rows(w->n_rows, row0),
+                be->expert_y + slot0 * w->n_rows + row0, w->n_rows,
+                h + (size_t)slot0 * row_bytes, NULL, n_slot);
+}
+
+static void down_pieces(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    for (int64_t i = begin; i < end; i++) down_piece(ud, i);
+}
+
+static void combine_tokens(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    const moe_job *j = ud;
+    const tug_backend *be = j->be;
+    const tug_routing *r = &be->routing;
+    const int64_t dim = j->w->down.n_rows;
+    for (int64_t t = begin; t < end; t++) {
+        float *y = j->y + t * dim;
+        memset(y, 0, (size_t)dim * sizeof *y);
+        for (int i = 0; i < j->n_used; i++) {
+            const int64_t p = t * j->n_used + i;
+            be->k.axpy(y, be->expert_y + r->slot[p] * dim, r->weights[p], dim);
+        }
+        if (j->w->sh_gate.n_rows == 0) continue;
+        float scale = 1.0f;
+        if (j->w->sh_router) {
+            const tug_linear_args a = {.y = &scale,
+                                       .y_stride = 1,
+                                       .w = j->w->sh_router,
+                                       .w_row_bytes = (size_t)dim * sizeof(float),
+                                       .x = j->x + t * dim,
+                                       .x_row_bytes = (size_t)dim * sizeof(float),
+                                       .n_rows = 1,
+                                       .n_cols = dim,
+                                       .n_tok = 1};
+            be->k.linear[TUG_TYPE_F32].fn(&a);
+            scale = 1.0f / (1.0f + expf(-scale));
+        }
+        be->k.axpy(y, be->shared_y + t * dim, scale, dim);
+    }
+}
+
+/* ---- the op -------------------------------------------------------------------------- */
+
+static void convert_inputs(const moe_job *j) {
+    const tug_weight *const readers[] = {&j->w->gate, &j->w->up, &j->w->sh_gate,
+                                         &j->w->sh_up};
+    bool done[TUG_ACT_COUNT] = {[TUG_ACT_F32] = true};
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
+        if (readers[i]->n_rows == 0) continue;
+        const tug_act kind = j->be->k.linear[readers[i]->type].act;
+        if (done[kind]) continue;
+        tug_cpu_convert(j->be, j->be->act[kind], kind, j->x, readers[i]->n_cols,
+                        j->n_tok);
+        done[kind] = true;
+    }
+}
+
+static void convert_hidden(const moe_job *j) {
+    tug_backend *be = j->be;
+    const tug_act kind = be->k.linear[j->w->down.type].act;
+    if (kind != TUG_ACT_F32) {
+        tug_cpu_convert(be, be->expert_act, kind, be->expert_h, j->w->down.n_cols,
+                        j->n_tok * j->n_used);
+    }
+    if (j->w->sh_down.n_rows == 0) return;
+    const tug_act sh_kind = be->k.linear[j->w->sh_down.type].act;
+    if (sh_kind != TUG_ACT_F32) { /* the token inputs in act[] are no longer needed */
+        tug_cpu_convert(be, be->act[sh_kind], sh_kind, be->shared_gate,
+                        j->w->sh_down.n_cols, j->n_tok);
+    }
+}
+
+void tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float *x,
+                const float *router_logits, int n_used, int64_t n_tok) {
+    moe_job j = {.be = be,
+                 .w = w,
+                 .y = y,
+                 .x = x,
+                 .router_logits = router_logits,
+                 .n_used = n_used,
+                 .n_tok = n_tok};
+    tug_pool_for(be->pool, n_tok, 16, route_tokens, &j);
+    assign_slots(&j);
+    convert_inputs(&j);
+
+    j.n_shared_pieces = n_pieces(w->sh_gate.n_rows);
+    j.pieces_per_expert = n_pieces(w->gate.n_rows);
+    tug_pool_for(be->pool, j.n_shared_pieces + be->routing.n_active * j.pieces_per_expert,
+                 1, hidden_pieces, &j);
+    convert_hidden(&j);
+
+    j.n_shared_pieces = n_pieces(w->sh_down.n_rows);
+    j.pieces_per_expert = n_pieces(w->down.n_rows);
+    tug_pool_for(be->pool, j.n_shared_pieces + be->routing.n_active * j.pieces_per_expert,
+                 1, down_pieces, &j);
+    tug_pool_for(be->pool, n_tok, 16, combine_tokens, &j);
+}

@@ -1,0 +1,55 @@
+/* backend_impl.h - what the files of the CPU backend share.  SPDX-License-Identifier: MIT */
+#ifndef TUG_BACKEND_BACKEND_IMPL_H
+#define TUG_BACKEND_BACKEND_IMPL_H
+
+#include "backend/backend.h"
+#include "base/threads.h"
+
+/* Where each routed token of a batch goes: slots sorted by expert, so that an expert's
+ * tokens are contiguous. */
+typedef struct tug_routing {
+    int32_t *ids;    /* (n_tok, n_used) experts of each token, increasing */
+    float *weights;  /* (n_tok, n_used) */
+    int32_t *slot;   /* (n_tok, n_used): slot of that pair */
+    int32_t *token;  /* (n_slot,): token of each slot */
+    int32_t *first;  /* (n_expert + 1,): slots [first[e], first[e+1]) are expert e's */
+    int32_t *active; /* (n_expert,): experts with at least one token */
+    int n_active;
+} tug_routing;
+
+/* Rows of an expert matrix that are one piece of work. */
+#define TUG_CPU_TILE_ROWS 64
+/* Queries of one attention call: all query heads of a kv head for some tokens. */
+#define TUG_CPU_ATTN_QUERIES 128
+
+struct tug_backend {
+    tug_kernels k;
+    tug_pool *pool; /* owned */
+    tug_backend_limits limits;
+
+    /* Scratch, all owned, sized by tug_backend_reserve. */
+    uint8_t *act[TUG_ACT_COUNT]; /* (n_tok, act row) converted inputs of a projection */
+    size_t act_bytes[TUG_ACT_COUNT]; /* of one row for limits.n_in */
+    float *attn_scratch;             /* (n_threads, tug_attn_scratch_floats()) */
+    float *conv_out;                 /* (n_tok, conv_channels) */
+    float *gates;                    /* (2, n_tok, n_v_head): beta, decay */
+    tug_routing routing;
+    float *expert_h;     /* (n_slot, expert_dim) */
+    uint8_t *expert_act; /* (n_slot, act row of expert_dim) */
+    float *expert_y;     /* (n_slot, dim) */
+    float *shared_gate;  /* (n_tok, shared_dim): hidden rows of the shared expert */
+    float *shared_y;     /* (n_tok, dim) */
+    float *up_tile;      /* (n_threads, n_tok, TUG_CPU_TILE_ROWS) */
+    float *attn_tile;    /* (n_threads, 2, TUG_CPU_ATTN_QUERIES, TUG_MAX_HEAD_DIM) */
+    int32_t *attn_len;   /* (n_threads, TUG_CPU_ATTN_QUERIES) */
+};
+
+/* dst (n_tok, activation row) <- x (n_tok, n), converted by all threads. */
+void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, const float *x,
+                     int64_t n, int64_t n_tok);
+
+/* Rows of a weight that one thread takes at a time: few enough to share the work of one
+ * token evenly, enough to amortise a tile of a batch. */
+int64_t tug_cpu_row_grain(const tug_backend *be, int64_t n_rows_total, int64_t n_tok);
+
+#endif

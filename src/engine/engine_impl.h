@@ -1,0 +1,24 @@
+/* engine_impl.h - what is behind tug_model.  SPDX-License-Identifier: MIT */
+#ifndef TUG_ENGINE_ENGINE_IMPL_H
+#define TUG_ENGINE_ENGINE_IMPL_H
+
+#include "gguf/gguf.h"
+#include "model/forward.h"
+#include "tug.h"
+
+struct tug_model {
+    tug_gguf *gguf;                  /* owned: the weights live in its maps */
+    struct tug_tokenizer *tokenizer; /* owned */
+    tug_backend *be;                 /* owned */
+    tug_net net;
+    char *name;       /* owned, zero-terminated general.name */
+    tug_str template; /* borrowed from gguf */
+    uint64_t n_params, n_bytes;
+    float temperature, top_p;
+    int32_t top_k;
+};
+
+/* The network of a model: for tests that tap it. */
+tug_net *tug_model_net(tug_model *model);
+
+#endif

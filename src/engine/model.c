@@ -1,0 +1,155 @@
+/* model.c - open and close a model: file, tokenizer, backend, weights.
+ * SPDX-License-Identifier: MIT */
+#include <math.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/sys.h"
+#include "engine/engine_impl.h"
+#include "engine/vocab.h"
+#include "memory/meminfo.h"
+#include "tokenizer/tokenizer.h"
+
+/* What the publisher of Qwen3-Coder-Next recommends; used when a file says nothing. */
+#define FAMILY_TEMPERATURE 1.0f
+#define FAMILY_TOP_P       0.95f
+#define FAMILY_TOP_K       40
+
+static tug_status read_sampling(tug_model *m, tug_err *err) {
+    uint32_t top_k = FAMILY_TOP_K;
+    m->temperature = FAMILY_TEMPERATURE;
+    m->top_p = FAMILY_TOP_P;
+    TUG_TRY(
+        tug_gguf_get_f32(m->gguf, "general.sampling.temp", &m->temperature, NULL, err));
+    TUG_TRY(tug_gguf_get_f32(m->gguf, "general.sampling.top_p", &m->top_p, NULL, err));
+    TUG_TRY(tug_gguf_get_u32(m->gguf, "general.sampling.top_k", &top_k, NULL, err));
+    if (!isfinite(m->temperature) || m->temperature < 0.0f || !isfinite(m->top_p) ||
+        m->top_p <= 0.0f || top_k > INT32_MAX) {
+        return TUG_FAIL(err, TUG_ERANGE, "%s: general.sampling.* holds impossible values",
+                        tug_gguf_path(m->gguf));
+    }
+    m->top_k = (int32_t)top_k;
+    return TUG_OK;
+}
+
+static tug_status read_name(tug_model *m, tug_err *err) {
+    tug_str name = tug_str_of("");
+    TUG_TRY(tug_gguf_get_str(m->gguf, "general.name", &name, NULL, err));
+    TUG_TRY(
+        tug_gguf_get_str(m->gguf, "tokenizer.chat_template", &m->template, NULL, err));
+    m->name = tug_alloc(name.n + 1);
+    if (!m->name) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the model's name");
+    if (name.n) memcpy(m->name, name.p, name.n);
+    m->name[name.n] = '\0';
+    return TUG_OK;
+}
+
+static void count_tensors(tug_model *m) {
+    for (uint64_t i = 0; i < tug_gguf_n_tensors(m->gguf); i++) {
+        const tug_gguf_tensor t = tug_gguf_tensor_at(m->gguf, i);
+        m->n_params += (uint64_t)(t.ne[0] * t.ne[1] * t.ne[2] * t.ne[3]);
+        m->n_bytes += t.n_bytes;
+    }
+}
+
+static tug_status check_vocab(const tug_model *m, tug_err *err) {
+    const int64_t n = tug_tokenizer_size(m->tokenizer);
+    if (n <= m->net.shape.n_vocab) return TUG_OK;
+    return TUG_FAIL(err, TUG_EFORMAT,
+                    "%s: the tokenizer has %lld tokens but the embedding only %lld rows",
+                    tug_gguf_path(m->gguf), (long long)n,
+                    (long long)m->net.shape.n_vocab);
+}
+
+/* Reads every page once, so that the first tokens do not wait for the disk.  Skipped when
+ * the file would not fit beside everything else: then the kernel pages it in and out. */
+static tug_status warm(const tug_model *m, const tug_model_params *p, tug_err *err) {
+    const uint64_t total = m->n_bytes;
+    const bool fits = total < tug_memory_available() / 10 * 9;
+    uint64_t done = 0;
+    unsigned sum = 0;
+    for (uint64_t i = 0; i < tug_gguf_n_tensors(m->gguf); i++) {
+        const tug_gguf_tensor t = tug_gguf_tensor_at(m->gguf, i);
+        for (uint64_t at = 0; fits && at < t.n_bytes; at += 4096) {
+            sum += *(const volatile uint8_t *)(t.data + at);
+        }
+        done += t.n_bytes;
+        if (p->on_load && !p->on_load(p->ud, done, total)) {
+            return TUG_FAIL(err, TUG_ECANCELED, "loading was canceled");
+        }
+    }
+    (void)sum;
+    return TUG_OK;
+}
+
+static tug_status open_parts(tug_model *m, const tug_model_params *p, tug_err *err) {
+    tug_cpu_level level;
+    TUG_TRY(tug_cpu_level_parse(p->cpu_level ? p->cpu_level : "auto", &level, err));
+    const int n_threads = p->n_threads > 0 ? p->n_threads : tug_cpu_count();
+    TUG_TRY(tug_gguf_open(&m->gguf, p->path, err));
+    TUG_TRY(tug_shape_read(&m->net.shape, m->gguf, err));
+    TUG_TRY(tug_backend_cpu_create(&m->be, level, n_threads, err));
+    m->net.be = m->be;
+    TUG_TRY(tug_weights_bind(&m->net.weights, m->gguf, &m->net.shape, m->be, err));
+    TUG_TRY(tug_vocab_load(&m->tokenizer, m->gguf, err));
+    TUG_TRY(check_vocab(m, err));
+    TUG_TRY(read_sampling(m, err));
+    TUG_TRY(read_name(m, err));
+    count_tensors(m);
+    return warm(m, p, err);
+}
+
+tug_status tug_model_open(tug_model **out, const tug_model_params *params, tug_err *err) {
+    *out = NULL;
+    tug_model *m = tug_alloc_zero(sizeof *m);
+    if (!m) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the model");
+    const tug_status s = open_parts(m, params, err);
+    if (s != TUG_OK) {
+        tug_model_close(&m);
+        return s;
+    }
+    *out = m;
+    return TUG_OK;
+}
+
+void tug_model_close(tug_model **model) {
+    tug_model *m = *model;
+    if (!m) return;
+    tug_weights_free(&m->net.weights);
+    tug_tokenizer_destroy(&m->tokenizer);
+    tug_backend_destroy(&m->be);
+    tug_gguf_close(&m->gguf);
+    tug_free(m->name);
+    tug_free(m);
+    *model = NULL;
+}
+
+tug_model_info tug_model_get_info(const tug_model *m) {
+    return (tug_model_info){
+        .arch = "qwen3next",
+        .name = m->name,
+        .cpu_level = tug_cpu_level_name(tug_backend_level(m->be)),
+        .n_threads = tug_backend_n_threads(m->be),
+        .n_vocab = m->net.shape.n_vocab,
+        .n_ctx_train = m->net.shape.n_ctx_train,
+        .n_layer = m->net.shape.n_layer,
+        .n_params = m->n_params,
+        .n_bytes = m->n_bytes,
+        .temperature = m->temperature,
+        .top_p = m->top_p,
+        .top_k = m->top_k,
+    };
+}
+
+const struct tug_tokenizer *tug_model_tokenizer(const tug_model *m) {
+    return m->tokenizer;
+}
+
+const char *tug_model_chat_template(const tug_model *m, size_t *n) {
+    *n = m->template.n;
+    return m->template.p;
+}
+
+tug_net *tug_model_net(tug_model *m) {
+    return &m->net;
+}

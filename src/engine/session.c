@@ -1,0 +1,177 @@
+/* session.c - one conversation: cut the tokens into batches, run them, keep the state.
+ *
+ * INVARIANTS
+ *  1. state.n_tokens <= n_ctx; the state holds exactly the tokens appended so far.
+ *  2. have_logits <=> n_tokens > 0, and then row 0 of scratch.logits is the last token's.
+ * SPDX-License-Identifier: MIT */
+#include "base/sys.h"
+#include "engine/engine_impl.h"
+#include "memory/meminfo.h"
+
+#define DEFAULT_BATCH 512
+/* Left for everything else when a context is sized by the memory there is. */
+#define SPARE_BYTES (256u << 20)
+
+struct tug_session {
+    tug_model *model; /* borrowed */
+    tug_state state;
+    tug_scratch scratch;
+    tug_progress_fn *on_prefill;
+    void *ud;
+    bool have_logits;
+};
+
+/* ---- life ---------------------------------------------------------------------------- */
+
+/* The context this session gets: what was asked for if it fits, or as much as fits. */
+static tug_status choose_context(const tug_model *m, const tug_state_shape *shape,
+                                 int64_t asked, int64_t *n_ctx, tug_err *err) {
+    const uint64_t per_token = tug_state_bytes_per_token(shape);
+    const uint64_t fixed = tug_state_recurrent_bytes(shape) + SPARE_BYTES;
+    const uint64_t available = tug_memory_available();
+    const uint64_t left = available > fixed ? available - fixed : 0;
+    const uint64_t most = per_token ? left / per_token : (uint64_t)INT32_MAX;
+    const int64_t fits = most < INT32_MAX ? (int64_t)most : INT32_MAX;
+    const int64_t want = asked > 0 ? asked : m->net.shape.n_ctx_train;
+    if (want <= fits) {
+        *n_ctx = want;
+        return TUG_OK;
+    }
+    if (asked > 0 || fits < 1) {
+        return TUG_FAIL(
+            err, TUG_ENOMEM,
+            "a context of %lld tokens needs %.1f GB, but %.1f GB are free: use "
+            "-c %lld or less",
+            (long long)want, (double)want * (double)per_token * 1e-9, (double)left * 1e-9,
+            (long long)fits);
+    }
+    *n_ctx = fits;
+    return TUG_OK;
+}
+
+static tug_kv_type kv_type(const tug_model *m, tug_kv_cache_type asked) {
+    switch (asked) {
+    case TUG_KV_CACHE_F16: return TUG_KV_F16;
+    case TUG_KV_CACHE_Q8_0: return TUG_KV_Q8_0;
+    case TUG_KV_CACHE_F32: return TUG_KV_F32;
+    case TUG_KV_CACHE_AUTO: break;
+    }
+    return tug_backend_level(m->be) == TUG_CPU_REF ? TUG_KV_F32 : TUG_KV_F16;
+}
+
+static tug_status create_parts(tug_session *s, const tug_session_params *p,
+                               tug_err *err) {
+    const tug_state_shape shape =
+        tug_net_state_shape(&s->model->net, kv_type(s->model, p->kv_type));
+    int64_t n_ctx = 0, n_batch = p->n_batch > 0 ? p->n_batch : DEFAULT_BATCH;
+    TUG_TRY(choose_context(s->model, &shape, p->n_ctx, &n_ctx, err));
+    if (n_batch > n_ctx) n_batch = n_ctx;
+    TUG_TRY(tug_state_create(&s->state, &shape, n_ctx, err));
+    return tug_scratch_create(&s->scratch, &s->model->net, n_batch, err);
+}
+
+tug_status tug_session_create(tug_session **out, tug_model *model,
+                              const tug_session_params *params, tug_err *err) {
+    static const tug_session_params defaults = {0};
+    *out = NULL;
+    if (!params) params = &defaults;
+    tug_session *s = tug_alloc_zero(sizeof *s);
+    if (!s) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the session");
+    s->model = model;
+    s->on_prefill = params->on_prefill;
+    s->ud = params->ud;
+    const tug_status status = create_parts(s, params, err);
+    if (status != TUG_OK) {
+        tug_session_destroy(&s);
+        return status;
+    }
+    *out = s;
+    return TUG_OK;
+}
+
+void tug_session_destroy(tug_session **session) {
+    tug_session *s = *session;
+    if (!s) return;
+    tug_state_free(&s->state);
+    tug_scratch_free(&s->scratch);
+    tug_free(s);
+    *session = NULL;
+}
+
+/* ---- tokens -------------------------------------------------------------------------- */
+
+static tug_status check_ids(const tug_session *s, const int32_t *ids, int64_t n,
+                            tug_err *err) {
+    if (n < 1) return TUG_FAIL(err, TUG_EUSAGE, "there are no tokens to run");
+    if (n > s->state.n_ctx - s->state.n_tokens) {
+        return TUG_FAIL(
+            err, TUG_ERANGE,
+            "%lld more tokens do not fit: the context holds %lld and has %lld "
+            "already; use a larger -c",
+            (long long)n, (long long)s->state.n_ctx, (long long)s->state.n_tokens);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] >= 0 && ids[i] < s->model->net.shape.n_vocab) continue;
+        return TUG_FAIL(err, TUG_ERANGE, "%d is no token id: this model's are 0 to %lld",
+                        ids[i], (long long)s->model->net.shape.n_vocab - 1);
+    }
+    return TUG_OK;
+}
+
+/* Logits of rows [from, n) of the pass that just ran, a few rows at a time. */
+static void report_rows(tug_session *s, int64_t from, int64_t n, int64_t base,
+                        tug_logits_fn *fn, void *ud) {
+    for (int64_t row = from; row < n; row += TUG_HEAD_ROWS) {
+        const int64_t n_row = n - row < TUG_HEAD_ROWS ? n - row : TUG_HEAD_ROWS;
+        tug_head(&s->model->net, &s->scratch, row, n_row);
+        for (int64_t i = 0; i < n_row; i++) {
+            fn(ud, base + row + i, s->scratch.logits + i * s->model->net.shape.n_vocab);
+        }
+    }
+}
+
+tug_status tug_session_append_each(tug_session *s, const int32_t *ids, int64_t n,
+                                   int64_t first, tug_logits_fn *fn, void *ud,
+                                   tug_err *err) {
+    TUG_TRY(check_ids(s, ids, n, err));
+    for (int64_t at = 0; at < n;) {
+        const int64_t n_tok = n - at < s->scratch.max_tok ? n - at : s->scratch.max_tok;
+        tug_forward(&s->model->net, &s->state, &s->scratch, ids + at, n_tok);
+        if (fn && first < at + n_tok) {
+            report_rows(s, first > at ? first - at : 0, n_tok, at, fn, ud);
+        }
+        at += n_tok;
+        const bool go_on =
+            !s->on_prefill || s->on_prefill(s->ud, (uint64_t)at, (uint64_t)n);
+        if (at == n || !go_on) {
+            tug_head(&s->model->net, &s->scratch, n_tok - 1, 1);
+            s->have_logits = true;
+        }
+        if (at < n && !go_on) {
+            return TUG_FAIL(err, TUG_ECANCELED, "canceled after %lld of %lld tokens",
+                            (long long)at, (long long)n);
+        }
+    }
+    return TUG_OK;
+}
+
+tug_status tug_session_append(tug_session *s, const int32_t *ids, int64_t n,
+                              tug_err *err) {
+    return tug_session_append_each(s, ids, n, n, NULL, NULL, err);
+}
+
+const float *tug_session_logits(const tug_session *s) {
+    return s->have_logits ? s->scratch.logits : NULL;
+}
+
+int64_t tug_session_n_tokens(const tug_session *s) {
+    return s->state.n_tokens;
+}
+int64_t tug_session_n_ctx(const tug_session *s) {
+    return s->state.n_ctx;
+}
+
+void tug_session_reset(tug_session *s) {
+    tug_state_reset(&s->state);
+    s->have_logits = false;
+}

@@ -1,0 +1,155 @@
+/* delta_avx2.c - Gated DeltaNet kernels, 8 channels or columns at a time.
+ *
+ * The delta rule works on a tile of columns of the state for all tokens of the call, so
+ * the tile stays in the first-level cache: 128 rows of 16 columns are 8 KB.  One pass
+ * over its rows per token finishes token t (decay, rank-1 update, dot with q) and takes
+ * the dot of the new state with the k of token t + 1; only the first token of a call
+ * needs a pass of its own.  Every column sees the same operations in the same order
+ * however wide the tile is and wherever the call begins.
+ * SPDX-License-Identifier: MIT */
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "kernels/cpu/kernels_delta.h"
+#include "kernels/cpu/x86/vec_avx2.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* ---- convolution -------------------------------------------------------------------- */
+
+/* The inputs at time t; before the call's first token they are in the state. */
+static const float *conv_input(const tug_conv_args *a, int64_t t) {
+    return t < 0 ? a->state + (t + a->width - 1) * a->state_stride
+                 : a->x + t * a->x_stride;
+}
+
+INLINE void conv_token(const tug_conv_args *a, int64_t t, int width) {
+    const float *in[TUG_MAX_CONV];
+    for (int i = 0; i < width; i++) in[i] = conv_input(a, t - width + 1 + i);
+    float *y = a->y + t * a->y_stride;
+    for (int64_t c = 0; c < a->n_ch; c += 8) {
+        const int64_t left = a->n_ch - c;
+        __m256 sum = _mm256_setzero_ps();
+        for (int i = 0; i < width; i++) {
+            const __m256 w = load_left(a->w + i * a->w_stride + c, left);
+            sum = _mm256_fmadd_ps(w, load_left(in[i] + c, left), sum);
+        }
+        store_left(y + c, silu_ps(sum), left);
+    }
+}
+
+void tug_conv_silu_avx2(const tug_conv_args *a) {
+    if (a->width == 4) {
+        for (int64_t t = 0; t < a->n_tok; t++) conv_token(a, t, 4);
+    } else {
+        for (int64_t t = 0; t < a->n_tok; t++) conv_token(a, t, a->width);
+    }
+    /* Oldest first, so a row of the state is read before it is overwritten. */
+    for (int64_t i = 0; i < a->width - 1 && a->n_tok > 0; i++) {
+        memcpy(a->state + i * a->state_stride, conv_input(a, a->n_tok - a->width + 1 + i),
+               (size_t)a->n_ch * sizeof(float));
+    }
+}
+
+/* ---- the delta rule ----------------------------------------------------------------- */
+
+/* Vectors per tile.  Many tokens: what keeps the tile in the first-level cache.  One
+ * token: the state comes from memory, and long rows let the prefetcher keep up. */
+enum { TILE_MANY = 2, TILE_ONE = 4 };
+
+/* sk[0..nv) = S^T k over the tile at s. */
+INLINE void dot_rows(__m256 *sk, const float *s, int64_t stride, const float *k, int dk,
+                     int nv, int64_t left) {
+    for (int j = 0; j < nv; j++) sk[j] = _mm256_setzero_ps();
+    for (int i = 0; i < dk; i++, s += stride) {
+        const __m256 ki = _mm256_set1_ps(k[i]);
+        for (int j = 0; j < nv; j++) {
+            sk[j] = _mm256_fmadd_ps(ki, load_left(s + 8 * j, left), sk[j]);
+        }
+    }
+}
+
+/* S <- decay S + k u^T, out = S^T q, and sk = S^T next_k unless next_k is NULL. */
+INLINE void step_rows(__m256 *out, __m256 *sk, float *s, int64_t stride, const float *k,
+                      const float *q, const float *next_k, __m256 decay, const __m256 *u,
+                      int dk, int nv, int64_t left) {
+    for (int j = 0; j < nv; j++) out[j] = sk[j] = _mm256_setzero_ps();
+    for (int i = 0; i < dk; i++, s += stride) {
+        const __m256 ki = _mm256_set1_ps(k[i]), qi = _mm256_set1_ps(q[i]);
+        const __m256 ni = _mm256_set1_ps(next_k ? next_k[i] : 0.0f);
+        for (int j = 0; j < nv; j++) {
+            __m256 sij = _mm256_mul_ps(decay, load_left(s + 8 * j, left));
+            sij = _mm256_fmadd_ps(ki, u[j], sij);
+            store_left(s + 8 * j, sij, left);
+            out[j] = _mm256_fmadd_ps(sij, qi, out[j]);
+            if (next_k) sk[j] = _mm256_fmadd_ps(ni, sij, sk[j]);
+        }
+    }
+}
+
+/* All tokens for the columns [c, c + 8 nv); left < 8 only if nv is 1. */
+INLINE void delta_tile(const tug_delta_args *a, int64_t c, int nv, int64_t left) {
+    __m256 sk[TILE_ONE], u[TILE_ONE], out[TILE_ONE];
+    float *s = a->state + c;
+    dot_rows(sk, s, a->state_stride, a->k, a->dk, nv, left);
+    for (int64_t t = 0; t < a->n_tok; t++) {
+        const float *k = a->k + t * a->qk_stride, *q = a->q + t * a->qk_stride;
+        const __m256 decay = _mm256_set1_ps(a->decay[t * a->gate_stride]);
+        const __m256 beta = _mm256_set1_ps(a->beta[t * a->gate_stride]);
+        for (int j = 0; j < nv; j++) {
+            const __m256 v = load_left(a->v + t * a->v_stride + c + 8 * j, left);
+            u[j] = _mm256_mul_ps(beta, _mm256_fnmadd_ps(decay, sk[j], v));
+        }
+        if (t + 1 < a->n_tok) {
+            step_rows(out, sk, s, a->state_stride, k, q, k + a->qk_stride, decay, u,
+                      a->dk, nv, left);
+        } else {
+            step_rows(out, sk, s, a->state_stride, k, q, NULL, decay, u, a->dk, nv, left);
+        }
+        for (int j = 0; j < nv; j++) {
+            store_left(a->out + t * a->out_stride + c + 8 * j, out[j], left);
+        }
+    }
+}
+
+void tug_delta_avx2(const tug_delta_args *a) {
+    int64_t c = 0;
+    if (a->n_tok == 0) return;
+    if (a->n_tok == 1) {
+        for (; c + 8 * TILE_ONE <= a->n_col; c += 8 * TILE_ONE) {
+            delta_tile(a, c, TILE_ONE, 8);
+        }
+    }
+    for (; c + 8 * TILE_MANY <= a->n_col; c += 8 * TILE_MANY) {
+        delta_tile(a, c, TILE_MANY, 8);
+    }
+    for (; c < a->n_col; c += 8) delta_tile(a, c, 1, a->n_col - c);
+}
+
+/* ---- gates and norm ----------------------------------------------------------------- */
+
+void tug_delta_gates_avx2(float *beta, float *decay, const float *b, const float *a,
+                          const float *dt_bias, const float *a_coef, int64_t n) {
+    for (int64_t i = 0; i < n; i += 8) {
+        const int64_t left = n - i;
+        const __m256 x =
+            _mm256_add_ps(load_left(a + i, left), load_left(dt_bias + i, left));
+        const __m256 g = _mm256_mul_ps(load_left(a_coef + i, left), softplus_ps(x));
+        store_left(beta + i, sigmoid_ps(load_left(b + i, left)), left);
+        store_left(decay + i, exp_ps(g), left);
+    }
+}
+
+void tug_rmsnorm_gated_avx2(float *y, const float *x, const float *w, const float *z,
+                            int64_t n, float eps) {
+    const double mean = sum_of_squares(x, n) / (double)n;
+    const __m256 r = _mm256_set1_ps((float)(1.0 / sqrt(mean + (double)eps)));
+    for (int64_t i = 0; i < n; i += 8) {
+        const int64_t left = n - i;
+        const __m256 unit = _mm256_mul_ps(load_left(x + i, left), r);
+        const __m256 gate =
+            _mm256_mul_ps(load_left(w + i, left), silu_ps(load_left(z + i, left)));
+        store_left(y + i, _mm256_mul_ps(unit, gate), left);
+    }
+}

@@ -1,0 +1,118 @@
+/* linear_float_avx512.c - F32, F16 and BF16 weights times f32 activations.
+ *
+ * A dot product is 16 running sums, one per lane, over the columns in order, then one
+ * fixed tree over the lanes.  The tile of 4 rows x up to 6 tokens only shares loads and
+ * conversions between dot products, so the shape of a tile cannot show in a value.
+ * SPDX-License-Identifier: MIT */
+#include <immintrin.h>
+
+#include "kernels/cpu/kernels_linear.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    ROWS = 4,
+    TOKENS = 6, /* 24 sums, 4 weights, 1 activation: 29 of 32 registers */
+};
+
+/* 16 weights from column c, those outside `mask` zero and not touched. */
+typedef __m512 load_fn(const void *row, int64_t c, __mmask16 mask);
+
+INLINE __m512 load_f32(const void *row, int64_t c, __mmask16 mask) {
+    return _mm512_maskz_loadu_ps(mask, (const float *)row + c);
+}
+
+INLINE __m512 load_f16(const void *row, int64_t c, __mmask16 mask) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, (const uint16_t *)row + c));
+}
+
+INLINE __m512 load_bf16(const void *row, int64_t c, __mmask16 mask) {
+    const __m256i bits = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)row + c);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
+typedef struct tile {
+    const void *w[ROWS];
+    const float *x[TOKENS];
+    float *y[TOKENS]; /* where the tile's first row goes */
+    int64_t n_cols;
+    int n_rows;
+} tile;
+
+INLINE void add_products(__m512 sum[ROWS][TOKENS], const tile *t, load_fn *load,
+                         int64_t c, __mmask16 mask, int n_tok) {
+    __m512 w[ROWS];
+#pragma GCC unroll 4
+    for (int r = 0; r < ROWS; r++) w[r] = load(t->w[r], c, mask);
+#pragma GCC unroll 6
+    for (int i = 0; i < n_tok; i++) {
+        const __m512 x = _mm512_maskz_loadu_ps(mask, t->x[i] + c);
+#pragma GCC unroll 4
+        for (int r = 0; r < ROWS; r++) sum[r][i] = _mm512_fmadd_ps(w[r], x, sum[r][i]);
+    }
+}
+
+/* n_tok is a constant at every call. */
+INLINE void tile_n(const tile *t, load_fn *load, int n_tok) {
+    __m512 sum[ROWS][TOKENS];
+#pragma GCC unroll 4
+    for (int r = 0; r < ROWS; r++) {
+#pragma GCC unroll 6
+        for (int i = 0; i < n_tok; i++) sum[r][i] = _mm512_setzero_ps();
+    }
+    int64_t c = 0;
+    for (; c + 16 <= t->n_cols; c += 16) add_products(sum, t, load, c, 0xFFFF, n_tok);
+    if (c < t->n_cols) {
+        add_products(sum, t, load, c, (__mmask16)((1u << (t->n_cols - c)) - 1), n_tok);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < ROWS; r++) {
+#pragma GCC unroll 6
+        for (int i = 0; i < n_tok; i++) {
+            const float y = _mm512_reduce_add_ps(sum[r][i]);
+            if (r < t->n_rows) t->y[i][r] = y;
+        }
+    }
+}
+
+INLINE void run_tile(const tile *t, load_fn *load, int n_tok) {
+    switch (n_tok) {
+    case 1: tile_n(t, load, 1); break;
+    case 2: tile_n(t, load, 2); break;
+    case 3: tile_n(t, load, 3); break;
+    case 4: tile_n(t, load, 4); break;
+    case 5: tile_n(t, load, 5); break;
+    default: tile_n(t, load, 6); break;
+    }
+}
+
+INLINE void linear(const tug_linear_args *a, load_fn *load) {
+    for (int64_t r0 = 0; r0 < a->n_rows; r0 += ROWS) {
+        const int64_t left = a->n_rows - r0;
+        tile t = {.n_cols = a->n_cols, .n_rows = left < ROWS ? (int)left : ROWS};
+        for (int r = 0; r < ROWS; r++) { /* beyond the end: the last row again */
+            const int64_t row = r0 + (r < t.n_rows ? r : t.n_rows - 1);
+            t.w[r] = (const char *)a->w + (size_t)row * a->w_row_bytes;
+        }
+        for (int64_t t0 = 0; t0 < a->n_tok; t0 += TOKENS) {
+            const int n_tok = a->n_tok - t0 < TOKENS ? (int)(a->n_tok - t0) : TOKENS;
+            for (int i = 0; i < n_tok; i++) {
+                const int64_t row = a->x_index ? a->x_index[t0 + i] : t0 + i;
+                t.x[i] =
+                    (const float *)((const char *)a->x + (size_t)row * a->x_row_bytes);
+                t.y[i] = a->y + (t0 + i) * a->y_stride + r0;
+            }
+            run_tile(&t, load, n_tok);
+        }
+    }
+}
+
+void tug_linear_f32_avx512(const tug_linear_args *a) {
+    linear(a, load_f32);
+}
+void tug_linear_f16_avx512(const tug_linear_args *a) {
+    linear(a, load_f16);
+}
+void tug_linear_bf16_avx512(const tug_linear_args *a) {
+    linear(a, load_bf16);
+}

@@ -1,0 +1,105 @@
+/* state.c - see state.h.  SPDX-License-Identifier: MIT */
+#include "memory/state.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/sys.h"
+
+static size_t kv_row_bytes(const tug_state_shape *s) {
+    return tug_kv_row_bytes(s->kv_type, s->head_dim);
+}
+
+static size_t delta_floats(const tug_state_shape *s) {
+    return (size_t)s->n_v_head * (size_t)s->dk * (size_t)s->dv;
+}
+
+static size_t conv_floats(const tug_state_shape *s) {
+    return (size_t)(s->conv_width - 1) * (size_t)s->conv_channels;
+}
+
+uint64_t tug_state_bytes_per_token(const tug_state_shape *s) {
+    return 2 * (uint64_t)s->n_attn_layer * (uint64_t)s->n_kv_head * kv_row_bytes(s);
+}
+
+uint64_t tug_state_recurrent_bytes(const tug_state_shape *s) {
+    return (uint64_t)s->n_delta_layer * (delta_floats(s) + conv_floats(s)) *
+           sizeof(float);
+}
+
+static tug_status create_kv(tug_state *st, const tug_state_shape *s, tug_err *err) {
+    size_t size;
+    if (__builtin_mul_overflow((size_t)tug_state_bytes_per_token(s), (size_t)st->n_ctx,
+                               &size) ||
+        size > SIZE_MAX / 2) {
+        return TUG_FAIL(err, TUG_ERANGE, "a context of %lld tokens is beyond any memory",
+                        (long long)st->n_ctx);
+    }
+    if (size == 0) return TUG_OK; /* a model without attention layers */
+    void *p = tug_sys.mmap(NULL, size, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+        return TUG_FAIL(err, TUG_ENOMEM,
+                        "out of memory for a context of %lld tokens (%.1f GB): use a "
+                        "smaller -c",
+                        (long long)st->n_ctx, (double)size * 1e-9);
+    }
+    st->kv_bytes = p;
+    st->kv_size = size;
+    const size_t side = (size_t)s->n_kv_head * (size_t)st->n_ctx * kv_row_bytes(s);
+    for (int i = 0; i < s->n_attn_layer; i++) {
+        uint8_t *k = st->kv_bytes + (size_t)i * 2 * side;
+        st->kv[i] = (tug_kv_layer){k, k + side, s->kv_type, kv_row_bytes(s), st->n_ctx};
+    }
+    return TUG_OK;
+}
+
+static tug_status create_recurrent(tug_state *st, const tug_state_shape *s,
+                                   tug_err *err) {
+    st->recurrent_size = (size_t)tug_state_recurrent_bytes(s);
+    st->recurrent = tug_alloc_aligned(64, st->recurrent_size);
+    if (!st->recurrent) {
+        return TUG_FAIL(err, TUG_ENOMEM,
+                        "out of memory for the recurrent state (%.1f MB)",
+                        (double)st->recurrent_size * 1e-6);
+    }
+    float *p = st->recurrent;
+    for (int i = 0; i < s->n_delta_layer; i++) {
+        st->delta[i].s = p;
+        st->delta[i].conv = p + delta_floats(s);
+        p += delta_floats(s) + conv_floats(s);
+    }
+    return TUG_OK;
+}
+
+tug_status tug_state_create(tug_state *st, const tug_state_shape *s, int64_t n_ctx,
+                            tug_err *err) {
+    *st = (tug_state){.n_ctx = n_ctx};
+    st->kv = tug_alloc_zero((size_t)s->n_attn_layer * sizeof *st->kv);
+    st->delta = tug_alloc_zero((size_t)s->n_delta_layer * sizeof *st->delta);
+    tug_status status = TUG_OK;
+    if (!st->kv || !st->delta) {
+        status = TUG_FAIL(err, TUG_ENOMEM, "out of memory for the session");
+    }
+    if (status == TUG_OK) status = create_kv(st, s, err);
+    if (status == TUG_OK) status = create_recurrent(st, s, err);
+    if (status != TUG_OK) {
+        tug_state_free(st);
+        return status;
+    }
+    tug_state_reset(st);
+    return TUG_OK;
+}
+
+void tug_state_free(tug_state *st) {
+    if (st->kv_bytes) (void)tug_sys.munmap(st->kv_bytes, st->kv_size);
+    tug_free(st->recurrent);
+    tug_free(st->kv);
+    tug_free(st->delta);
+    *st = (tug_state){0};
+}
+
+void tug_state_reset(tug_state *st) {
+    st->n_tokens = 0; /* cache rows beyond n_tokens are never read */
+    if (st->recurrent) memset(st->recurrent, 0, st->recurrent_size);
+}

@@ -1,0 +1,45 @@
+/* state.h - what a conversation leaves behind in the model: the KV cache of the attention
+ * layers, which grows by the token, and the recurrent state of the DeltaNet layers, which
+ * has one size for ever and cannot be shortened, only restored from a copy.
+ *
+ * OWNS  the bytes of both.  NOT  what they mean: ops write and read them.
+ * SPDX-License-Identifier: MIT */
+#ifndef TUG_MEMORY_STATE_H
+#define TUG_MEMORY_STATE_H
+
+#include <stdint.h>
+
+#include "backend/backend.h"
+#include "base/status.h"
+
+typedef struct tug_state_shape {
+    int n_attn_layer, n_kv_head, head_dim;
+    int n_delta_layer, n_v_head, dk, dv, conv_width;
+    int64_t conv_channels;
+    tug_kv_type kv_type;
+} tug_state_shape;
+
+typedef struct tug_state {
+    tug_kv_layer *kv;       /* owned, (n_attn_layer,) */
+    tug_delta_state *delta; /* owned, (n_delta_layer,) */
+    int64_t n_ctx;          /* tokens the KV cache has room for */
+    int64_t n_tokens;       /* tokens so far */
+
+    uint8_t *kv_bytes; /* owned map that all kv[] point into; touched as it grows */
+    size_t kv_size;
+    float *recurrent;      /* owned, all delta[] point into it */
+    size_t recurrent_size; /* bytes */
+} tug_state;
+
+/* Bytes of one token in the KV cache, and of the recurrent state. */
+uint64_t tug_state_bytes_per_token(const tug_state_shape *s);
+uint64_t tug_state_recurrent_bytes(const tug_state_shape *s);
+
+TUG_NODISCARD tug_status tug_state_create(tug_state *st, const tug_state_shape *s,
+                                          int64_t n_ctx, tug_err *err);
+void tug_state_free(tug_state *st);
+
+/* Back to no tokens. */
+void tug_state_reset(tug_state *st);
+
+#endif

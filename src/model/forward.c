@@ -1,0 +1,172 @@
+/* forward.c - one pass over a batch, top to bottom, in the order of docs/MODEL.md.
+ *
+ * x is the residual stream; every half layer reads h = rmsnorm(x) and adds its result to
+ * x.  Nothing here allocates or can fail: every buffer is in the scratch.  Nothing here
+ * knows about types, threads or instruction sets: that is the backend.
+ * SPDX-License-Identifier: MIT */
+#include "model/forward.h"
+
+#include <math.h>
+
+#include "base/sys.h"
+
+/* ---- the pass ------------------------------------------------------------------------ */
+
+static void layer_attn(const tug_net *net, const tug_layer *l, tug_kv_layer *kv,
+                       tug_scratch *s, int64_t pos, int64_t n_tok) {
+    const tug_attn_shape *a = &net->shape.attn;
+    tug_op_project(net->be, l->mix_in, l->n_mix_in, s->mix, l->mix_width, s->h, n_tok);
+    tug_op_attn_prepare(net->be, a, s->mix, l->mix_width, l->q_norm, l->k_norm, s->rope,
+                        kv, pos, n_tok);
+    tug_op_attn(net->be, a, s->mixed, s->mix, l->mix_width, kv, pos, n_tok);
+}
+
+static void layer_delta(const tug_net *net, const tug_layer *l, tug_delta_state *state,
+                        tug_scratch *s, int64_t n_tok) {
+    tug_op_project(net->be, l->mix_in, l->n_mix_in, s->mix, l->mix_width, s->h, n_tok);
+    tug_op_delta(net->be, &net->shape.delta, s->mixed, s->mix, l->mix_width, l->conv_w,
+                 l->dt_bias, l->a_coef, l->delta_norm, state, n_tok);
+}
+
+static void layer_moe(const tug_net *net, const tug_layer *l, tug_scratch *s,
+                      int64_t n_tok) {
+    const tug_shape *shape = &net->shape;
+    tug_op_rmsnorm(net->be, s->h, s->x, l->ffn_norm, n_tok, shape->dim, shape->eps);
+    tug_op_project(net->be, &l->router, 1, s->router, shape->n_expert, s->h, n_tok);
+    tug_op_moe(net->be, &l->moe, s->mixed, s->h, s->router, shape->n_expert_used, n_tok);
+    tug_op_add(net->be, s->x, s->mixed, n_tok, shape->dim);
+}
+
+/* Cosines and sines of positions pos ...: the same for every layer.  Angles in f32, as the
+ * reference computes them. */
+static void rope_table(const tug_net *net, float *rope, int64_t pos, int64_t n_tok) {
+    const int n_rot = net->shape.attn.n_rot, n_half = n_rot / 2;
+    for (int i = 0; i < n_half; i++) {
+        const float exponent = (float)(2 * i) / (float)n_rot;
+        const float freq = 1.0f / powf(net->shape.rope_base, exponent);
+        for (int64_t t = 0; t < n_tok; t++) {
+            const double angle = (float)(pos + t) * freq;
+            rope[t * n_rot + i] = (float)cos(angle);
+            rope[t * n_rot + n_half + i] = (float)sin(angle);
+        }
+    }
+}
+
+static void tap(const tug_net *net, int layer, tug_tap_point point, const tug_scratch *s,
+                int64_t n_tok) {
+    if (net->tap) net->tap(net->tap_ud, layer, point, s->x, n_tok, net->shape.dim);
+}
+
+void tug_forward(const tug_net *net, tug_state *st, tug_scratch *s, const int32_t *ids,
+                 int64_t n_tok) {
+    const tug_shape *shape = &net->shape;
+    int i_attn = 0, i_delta = 0;
+    tug_op_embed(net->be, s->x, &net->weights.embedding, ids, n_tok);
+    rope_table(net, s->rope, st->n_tokens, n_tok);
+    for (int i = 0; i < shape->n_layer; i++) {
+        const tug_layer *l = &net->weights.layer[i];
+        tug_op_rmsnorm(net->be, s->h, s->x, l->mix_norm, n_tok, shape->dim, shape->eps);
+        if (l->is_attn) {
+            layer_attn(net, l, &st->kv[i_attn++], s, st->n_tokens, n_tok);
+        } else {
+            layer_delta(net, l, &st->delta[i_delta++], s, n_tok);
+        }
+        tug_op_project(net->be, &l->mix_out, 1, s->h, shape->dim, s->mixed, n_tok);
+        tug_op_add(net->be, s->x, s->h, n_tok, shape->dim);
+        tap(net, i, TUG_TAP_MIXER, s, n_tok);
+
+        layer_moe(net, l, s, n_tok);
+        tap(net, i, TUG_TAP_LAYER, s, n_tok);
+    }
+    st->n_tokens += n_tok;
+}
+
+void tug_head(const tug_net *net, tug_scratch *s, int64_t row, int64_t n) {
+    const tug_shape *shape = &net->shape;
+    tug_op_rmsnorm(net->be, s->h, s->x + row * shape->dim, net->weights.output_norm, n,
+                   shape->dim, shape->eps);
+    tug_op_project(net->be, &net->weights.head, 1, s->logits, shape->n_vocab, s->h, n);
+}
+
+/* ---- sizes --------------------------------------------------------------------------- */
+
+static int64_t max64(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/* Width of a mixer's output: heads times head size, the wider of the two kinds; and of
+ * the experts' sum, which uses the same buffer. */
+static int64_t mixed_width(const tug_shape *s) {
+    return max64(s->dim, max64((int64_t)s->attn.n_head * s->attn.head_dim,
+                               (int64_t)s->delta.n_v_head * s->delta.dv));
+}
+
+tug_state_shape tug_net_state_shape(const tug_net *net, tug_kv_type kv_type) {
+    const tug_shape *s = &net->shape;
+    return (tug_state_shape){
+        .n_attn_layer = net->weights.n_attn_layer,
+        .n_kv_head = s->attn.n_kv_head,
+        .head_dim = s->attn.head_dim,
+        .n_delta_layer = s->n_layer - net->weights.n_attn_layer,
+        .n_v_head = s->delta.n_v_head,
+        .dk = s->delta.dk,
+        .dv = s->delta.dv,
+        .conv_width = s->delta.conv_width,
+        .conv_channels = tug_shape_conv_channels(s),
+        .kv_type = kv_type,
+    };
+}
+
+static float *floats(int64_t a, int64_t b) {
+    size_t n;
+    if (__builtin_mul_overflow((size_t)a, (size_t)b, &n) ||
+        __builtin_mul_overflow(n, sizeof(float), &n)) {
+        return NULL;
+    }
+    return tug_alloc_aligned(64, n);
+}
+
+tug_status tug_scratch_create(tug_scratch *s, const tug_net *net, int64_t max_tok,
+                              tug_err *err) {
+    const tug_shape *shape = &net->shape;
+    *s = (tug_scratch){.max_tok = max_tok};
+    s->x = floats(max_tok, shape->dim);
+    s->h = floats(max64(max_tok, TUG_HEAD_ROWS), shape->dim);
+    s->mix = floats(max_tok, net->weights.max_mix_width);
+    s->mixed = floats(max_tok, mixed_width(shape));
+    s->router = floats(max_tok, shape->n_expert);
+    s->rope = floats(max_tok, shape->attn.n_rot);
+    s->logits = floats(TUG_HEAD_ROWS, shape->n_vocab);
+    const tug_backend_limits limits = {
+        .n_tok = max64(max_tok, TUG_HEAD_ROWS),
+        .n_in = mixed_width(shape),
+        .n_expert = shape->n_expert,
+        .n_expert_used = shape->n_expert_used,
+        .expert_dim = shape->expert_dim,
+        .shared_dim = shape->shared_dim,
+        .dim = shape->dim,
+        .conv_channels = tug_shape_conv_channels(shape),
+        .n_v_head = shape->delta.n_v_head,
+    };
+    tug_status status = TUG_OK;
+    if (!s->x || !s->h || !s->mix || !s->mixed || !s->router || !s->rope || !s->logits) {
+        status = TUG_FAIL(err, TUG_ENOMEM,
+                          "out of memory for batches of %lld tokens: use a smaller -b",
+                          (long long)max_tok);
+    } else {
+        status = tug_backend_reserve(net->be, &limits, err);
+    }
+    if (status != TUG_OK) tug_scratch_free(s);
+    return status;
+}
+
+void tug_scratch_free(tug_scratch *s) {
+    tug_free(s->x);
+    tug_free(s->h);
+    tug_free(s->mix);
+    tug_free(s->mixed);
+    tug_free(s->router);
+    tug_free(s->rope);
+    tug_free(s->logits);
+    *s = (tug_scratch){0};
+}

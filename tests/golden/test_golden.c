@@ -1,0 +1,200 @@
+/* test_golden.c - the whole network against logits and per-layer residual streams that
+ * the reference implementation (PyTorch transformers, float32) gave for the same weights.
+ *
+ * For every .gold file of tests/golden/data with its .gguf, at every CPU level of this machine:
+ * one prefill with taps, prefills of 1, 2, 63, 64, 65 and all tokens, token-by-token
+ * decode, prefill cut at random places, 1 and 2 threads.  Within one level all of these
+ * must agree bit for bit.  Bounds: 1e-4 at "ref", 1e-3 above (docs/TESTING.md).
+ * SPDX-License-Identifier: MIT */
+#include <glob.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/rng.h"
+#include "engine/engine_impl.h"
+#include "golden/gold.h"
+
+static int n_passed, n_failed;
+
+static void verdict(bool ok, const char *model, const char *level, const char *what,
+                    double worst) {
+    ok ? n_passed++ : n_failed++;
+    if (!ok || getenv("TUG_TEST_VERBOSE")) {
+        printf("%s %s at %s: %s (%.2e)\n", ok ? "ok  " : "FAIL", model, level, what,
+               worst);
+    }
+}
+
+typedef struct tap_check {
+    const gold *g;
+    double worst;
+} tap_check;
+
+static void check_tap(void *ud, int layer, tug_tap_point point, const float *x,
+                      int64_t n_tok, int64_t dim) {
+    tap_check *c = ud;
+    for (int64_t i = 0; i < c->g->n_pos; i++) {
+        if (c->g->pos[i] >= n_tok) continue;
+        const float *want =
+            c->g->taps + ((layer * 2L + (int)point) * c->g->n_pos + i) * dim;
+        const double rel = gold_rel(x + c->g->pos[i] * dim, want, dim);
+        if (!(rel <= c->worst)) c->worst = rel;
+    }
+}
+
+typedef struct collector {
+    float *logits; /* (n_tok, n_vocab) */
+    int64_t at, n_vocab;
+} collector;
+
+static void collect(void *ud, int64_t index, const float *logits) {
+    (void)index;
+    collector *c = ud;
+    memcpy(c->logits + c->at++ * c->n_vocab, logits, (size_t)c->n_vocab * sizeof *logits);
+}
+
+/* Logits of all tokens, cut into calls of the sizes `cut` gives. */
+static bool run(tug_model *model, const gold *g, int64_t (*cut)(tug_rng *),
+                float *logits) {
+    tug_err err;
+    tug_rng rng;
+    tug_rng_seed(&rng, 7);
+    tug_session *s = NULL;
+    collector c = {logits, 0, g->n_vocab};
+    if (tug_session_create(&s, model, &(tug_session_params){.n_ctx = g->n_tok}, &err)) {
+        printf("FAIL: %s\n", err.msg);
+        return false;
+    }
+    bool ok = true;
+    for (int64_t at = 0; ok && at < g->n_tok;) {
+        int64_t n = cut(&rng);
+        if (n > g->n_tok - at) n = g->n_tok - at;
+        ok =
+            tug_session_append_each(s, g->tokens + at, n, 0, collect, &c, &err) == TUG_OK;
+        at += n;
+    }
+    tug_session_destroy(&s);
+    return ok;
+}
+
+static int64_t cut_none(tug_rng *r) {
+    return (void)r, 1 << 20;
+}
+static int64_t cut_ones(tug_rng *r) {
+    return (void)r, 1;
+}
+static int64_t cut_random(tug_rng *r) {
+    return 1 + (int64_t)(tug_rng_u64(r) % 90);
+}
+
+static double worst_logits(const gold *g, const float *logits) {
+    double worst = 0;
+    for (int64_t i = 0; i < g->n_pos; i++) {
+        const double rel = gold_rel(logits + g->pos[i] * g->n_vocab,
+                                    g->logits + i * g->n_vocab, g->n_vocab);
+        if (!(rel <= worst)) worst = rel;
+    }
+    return worst;
+}
+
+static void check_prefills(tug_model *model, const gold *g, const char *name,
+                           const char *level, const float *all, double bound) {
+    static const int64_t sizes[] = {1, 2, 63, 64, 65, 300};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const int64_t n = sizes[i], at = gold_find(g, n - 1);
+        tug_err err;
+        tug_session *s = NULL;
+        char what[80];
+        (void)snprintf(what, sizeof what, "prefill of %lld tokens", (long long)n);
+        if (n > g->n_tok || at < 0 ||
+            tug_session_create(&s, model, &(tug_session_params){.n_ctx = n}, &err) ||
+            tug_session_append(s, g->tokens, n, &err)) {
+            verdict(false, name, level, what, NAN);
+        } else {
+            const float *got = tug_session_logits(s);
+            const double rel = gold_rel(got, g->logits + at * g->n_vocab, g->n_vocab);
+            verdict(rel <= bound, name, level, what, rel);
+            verdict(memcmp(got, all + (n - 1) * g->n_vocab,
+                           (size_t)g->n_vocab * sizeof *got) == 0,
+                    name, level, "prefill length does not show in the logits", 0);
+        }
+        tug_session_destroy(&s);
+    }
+}
+
+static void check_level(const char *path, const char *name, const gold *g,
+                        tug_cpu_level level, int n_threads, double bound) {
+    tug_err err;
+    tug_model *model = NULL;
+    char label[32];
+    (void)snprintf(label, sizeof label, "%s, %d thread%s", tug_cpu_level_name(level),
+                   n_threads, n_threads > 1 ? "s" : "");
+    const tug_model_params p = {
+        .path = path, .n_threads = n_threads, .cpu_level = tug_cpu_level_name(level)};
+    if (tug_model_open(&model, &p, &err)) {
+        printf("FAIL %s: %s\n", name, err.msg);
+        n_failed++;
+        return;
+    }
+    const size_t n = (size_t)(g->n_tok * g->n_vocab);
+    float *all = malloc(n * sizeof *all), *other = malloc(n * sizeof *other);
+    if (!all || !other) abort();
+
+    tap_check taps = {g, 0};
+    tug_model_net(model)->tap = check_tap;
+    tug_model_net(model)->tap_ud = &taps;
+    verdict(run(model, g, cut_none, all), name, label, "prefill runs", 0);
+    tug_model_net(model)->tap = NULL;
+    verdict(taps.worst <= bound, name, label, "residual stream of every layer",
+            taps.worst);
+    const double rel = worst_logits(g, all);
+    verdict(rel <= bound, name, label, "logits of one prefill", rel);
+
+    verdict(run(model, g, cut_ones, other) && memcmp(all, other, n * sizeof *all) == 0,
+            name, label, "token by token equals one prefill, bit for bit",
+            gold_rel(other, all, (int64_t)n));
+    verdict(run(model, g, cut_random, other) && memcmp(all, other, n * sizeof *all) == 0,
+            name, label, "prefill cut anywhere equals one prefill, bit for bit",
+            gold_rel(other, all, (int64_t)n));
+    check_prefills(model, g, name, label, all, bound);
+    free(all);
+    free(other);
+    tug_model_close(&model);
+}
+
+static void check_file(const char *gold_path) {
+    gold g;
+    char path[512];
+    (void)snprintf(path, sizeof path, "%.*s.gguf", (int)(strlen(gold_path) - 5),
+                   gold_path);
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    if (!gold_read(&g, gold_path)) {
+        printf("FAIL %s cannot be read\n", gold_path);
+        n_failed++;
+        return;
+    }
+    for (int level = 0; level <= (int)tug_cpu_detect(); level++) {
+        check_level(path, name, &g, (tug_cpu_level)level, 2, level == 0 ? 1e-4 : 1e-3);
+    }
+    check_level(path, name, &g, tug_cpu_detect(), 1, 1e-3);
+    gold_free(&g);
+}
+
+/* usage: test_golden [FILE.gold ...]; without files, all of tests/golden/data */
+int main(int argc, char **argv) {
+    glob_t found = {0};
+    if (argc < 2) (void)glob("tests/golden/data/*.gold", 0, NULL, &found);
+    for (int i = 1; i < argc; i++) check_file(argv[i]);
+    for (size_t i = 0; i < found.gl_pathc; i++) check_file(found.gl_pathv[i]);
+    if (argc < 2 && found.gl_pathc == 0) {
+        printf("no tests/golden/data/*.gold here: run from the repository root\n");
+        n_failed++;
+    }
+    globfree(&found);
+    printf("golden: %d passed, %d failed\n", n_passed, n_failed);
+    return n_failed ? 1 : 0;
+}

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Run test programs and scripts one after the other and add up what they say.
+
+usage: tests/run.py [--timeout SECONDS] [--totals FILE] PROGRAM [PROGRAM ...]
+
+A program passes when it exits with 0.  Its cases are counted from its output: cmocka's
+`[       OK ]` lines, or a last line `name: N passed, N failed[, N skipped]`.  What a
+program prints is shown only when it fails, except lines that begin with `skip`.
+--totals appends the sums to FILE, for a caller that runs several groups.
+"""
+import argparse
+import re
+import subprocess
+import sys
+import time
+
+SUMMARY = re.compile(r"^(?:\S.*: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
+
+
+def count(text, code):
+    """(passed, failed, skipped) of one program's output."""
+    cases = [len(re.findall(r"^\[\s*%s\s*\] " % word, text, re.M))
+             for word in ("OK", "(?:FAILED|ERROR)", "SKIPPED")]
+    lines = SUMMARY.findall(text)
+    if lines:
+        cases = [int(n or 0) for n in lines[-1]]
+    elif cases[1]:
+        # cmocka repeats failed names in its closing list
+        cases[1] = len(set(re.findall(r"^\[\s*(?:FAILED|ERROR)\s*\] (\S+)", text, re.M)))
+    if code != 0 and cases[1] == 0:
+        cases[1] = 1
+    if code == 0 and sum(cases) == 0:
+        cases[0] = 1
+    return cases
+
+
+def run(command, timeout):
+    start = time.monotonic()
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              stdin=subprocess.DEVNULL, timeout=timeout, check=False)
+        text, code = done.stdout.decode("utf-8", "replace"), done.returncode
+    except subprocess.TimeoutExpired as late:
+        text = (late.stdout or b"").decode("utf-8", "replace")
+        text += f"\nstill running after {timeout} s\n"
+        code = 124
+    return count(text, code), code, text, time.monotonic() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--timeout", type=float, default=900)
+    parser.add_argument("--totals")
+    parser.add_argument("program", nargs="+")
+    args = parser.parse_args()
+    total = [0, 0, 0]
+    for program in args.program:
+        command = [sys.executable, program] if program.endswith(".py") else [program]
+        cases, code, text, seconds = run(command, args.timeout)
+        total = [a + b for a, b in zip(total, cases)]
+        verdict = "ok  " if code == 0 and cases[1] == 0 else "FAIL"
+        print(f"{verdict} {program}: {cases[0]} passed, {cases[1]} failed, "
+              f"{cases[2]} skipped ({seconds:.1f} s)", flush=True)
+        if verdict == "FAIL":
+            print(text[-8000:])
+        elif cases[2] or "skip" in text:
+            for line in text.splitlines():
+                if line.lower().lstrip("[ ").startswith("skip"):
+                    print("     " + line)
+    if args.totals:
+        with open(args.totals, "a", encoding="utf-8") as out:
+            out.write("%d %d %d\n" % tuple(total))
+    print("%d passed, %d failed, %d skipped" % tuple(total))
+    return 1 if total[1] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

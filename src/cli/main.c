@@ -12,6 +12,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *what;
 } commands[] = {
+    {"tokenize", cmd_tokenize, "text to token ids and back"},
     {"render", cmd_render, "show the prompt a chat request becomes"},
     {NULL, NULL, NULL},
 };

@@ -6,6 +6,7 @@
 #   make check               unit, kernel, golden tests  build/tests/*
 #   make SAN=asan ...        ASan + UBSan                build-asan/
 #   make SAN=tsan ...        TSan                        build-tsan/
+#   make SAN=fuzz CC=clang fuzz   libFuzzer targets      build-fuzz/tests/fuzz/*
 #   make V=1                 show the commands
 
 SAN ?=
@@ -16,6 +17,7 @@ Q   := $(if $(filter 1,$(V)),,@)
 OPT_        := -O3 -g
 OPT_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan    := -O1 -g -fsanitize=thread
+OPT_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LDSAN_asan  := -fsanitize=address,undefined
 LDSAN_tsan  := -fsanitize=thread
 
@@ -70,6 +72,15 @@ $(B)/tests/%: $(B)/tests/%.o $(HELP_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(HELP_OBJ) $(B)/libtug.a $(LIBS) -lcmocka
 
+# A fuzz target is tests/fuzz/fuzz_<name>.c; run it with a folder for its corpus.
+FUZZERS := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+$(FUZZERS): $(B)/%: $(B)/%.o $(B)/libtug.a
+	@echo "  LD   $@"
+	$(Q)$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $< $(B)/libtug.a $(LIBS)
+
+fuzz: $(FUZZERS)
+
 $(B)/bench/%: $(B)/bench/%.o $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(B)/libtug.a $(LIBS)
@@ -86,8 +97,8 @@ check: tests
 bench: $(BENCHES)
 
 clean:
-	rm -rf build build-asan build-tsan
+	rm -rf build build-asan build-tsan build-fuzz
 
-.PHONY: all tests check bench clean
+.PHONY: all tests check bench fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -3,6 +3,7 @@
 # pkg-config, PCRE2, utf8proc, libedit; cmocka for the tests (./dev installs them).
 #
 #   make                     optimised binary            build/tug
+#   make bench               benchmarks                 build/bench/*
 #   make check               unit, kernel, golden tests  build/tests/*
 #   make SAN=asan ...        ASan + UBSan                build-asan/
 #   make SAN=tsan ...        TSan                        build-tsan/
@@ -45,7 +46,10 @@ TESTS     := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 HELP_SRC  := $(filter-out $(TEST_SRC) $(wildcard tests/*/fuzz_*.c),$(sort $(wildcard tests/*/*.c)))
 HELP_OBJ  := $(HELP_SRC:%.c=$(B)/%.o)
 
-BENCHES   := $(patsubst %.c,$(B)/%,$(sort $(wildcard bench/bench_*.c)))
+# A benchmark is bench/bench_<name>.c; other bench/*.c are linked into every one.
+BENCH_SRC := $(sort $(wildcard bench/bench_*.c))
+BENCHES   := $(BENCH_SRC:%.c=$(B)/%)
+BENCH_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_SRC),$(sort $(wildcard bench/*.c))))
 
 all: $(B)/tug
 
@@ -54,6 +58,7 @@ $(B)/%_avx512.o: FLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnn
 $(B)/src/kernels/cpu/ref/%.o: FLAGS += -ffp-contract=off
 $(B)/src/quant/%.o: FLAGS += -ffp-contract=off
 $(B)/tests/%.o: FLAGS += -Wno-pedantic -Itests
+$(B)/bench/%.o: FLAGS += -I.
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -81,11 +86,12 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(B)/libtug.a
 
 fuzz: $(FUZZERS)
 
-$(B)/bench/%: $(B)/bench/%.o $(B)/libtug.a
+$(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
-	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(B)/libtug.a $(LIBS)
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $(B)/libtug.a $(LIBS)
 
 tests: $(TESTS) $(B)/tug
+bench: $(BENCHES)
 
 CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
 
@@ -96,9 +102,13 @@ check: tests
 
 bench: $(BENCHES)
 
+<<<<<<< HEAD
 clean:
 	rm -rf build build-asan build-tsan build-fuzz
 
 .PHONY: all tests check bench fuzz clean
+=======
+.PHONY: all tests bench check clean
+>>>>>>> kern
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

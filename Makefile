@@ -4,6 +4,7 @@
 #
 #   make                     optimised binary            build/tug
 #   make check               unit, kernel, golden tests  build/tests/*
+#   make bench               benchmarks                 build/bench/*
 #   make SAN=asan ...        ASan + UBSan                build-asan/
 #   make SAN=tsan ...        TSan                        build-tsan/
 #   make V=1                 show the commands
@@ -43,6 +44,11 @@ TESTS     := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 HELP_SRC  := $(filter-out $(TEST_SRC) $(wildcard tests/*/fuzz_*.c),$(sort $(wildcard tests/*/*.c)))
 HELP_OBJ  := $(HELP_SRC:%.c=$(B)/%.o)
 
+# A benchmark is bench/bench_<name>.c; other bench/*.c are linked into every one.
+BENCH_SRC := $(sort $(wildcard bench/bench_*.c))
+BENCHES   := $(BENCH_SRC:%.c=$(B)/%)
+BENCH_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_SRC),$(sort $(wildcard bench/*.c))))
+
 all: $(B)/tug
 
 $(B)/%_avx2.o:   FLAGS += -mavx2 -mfma -mf16c -mbmi2
@@ -50,6 +56,7 @@ $(B)/%_avx512.o: FLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnn
 $(B)/src/kernels/cpu/ref/%.o: FLAGS += -ffp-contract=off
 $(B)/src/quant/%.o: FLAGS += -ffp-contract=off
 $(B)/tests/%.o: FLAGS += -Wno-pedantic -Itests
+$(B)/bench/%.o: FLAGS += -I.
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -68,7 +75,15 @@ $(B)/tests/%: $(B)/tests/%.o $(HELP_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(HELP_OBJ) $(B)/libtug.a $(LIBS) -lcmocka
 
+$(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS)
+
+# It times the chunked delta rule of the tests against the recurrence.
+$(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
+
 tests: $(TESTS) $(B)/tug
+bench: $(BENCHES)
 
 CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
 
@@ -80,6 +95,6 @@ check: tests
 clean:
 	rm -rf build build-asan build-tsan
 
-.PHONY: all tests check clean
+.PHONY: all tests bench check clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -5,6 +5,7 @@
 #   make                     optimised binary            build/tug
 #   make bench               benchmarks                 build/bench/*
 #   make check               unit, kernel, golden tests  build/tests/*
+#   make bench               benchmarks                 build/bench/*
 #   make SAN=asan ...        ASan + UBSan                build-asan/
 #   make SAN=tsan ...        TSan                        build-tsan/
 #   make SAN=fuzz CC=clang fuzz   libFuzzer targets      build-fuzz/tests/fuzz/*
@@ -84,14 +85,16 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $< $(B)/libtug.a $(LIBS)
 
-fuzz: $(FUZZERS)
-
 $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
-	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $(B)/libtug.a $(LIBS)
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS)
+
+# It times the chunked delta rule of the tests against the recurrence.
+$(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 
 tests: $(TESTS) $(B)/tug
 bench: $(BENCHES)
+fuzz: $(FUZZERS)
 
 CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
 
@@ -100,15 +103,9 @@ check: tests
 	$(Q)sh tools/check_isa_objs.sh $(B)
 	$(Q)TUG=$(B)/tug python3 tests/run.py $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
 
-bench: $(BENCHES)
-
-<<<<<<< HEAD
 clean:
 	rm -rf build build-asan build-tsan build-fuzz
 
 .PHONY: all tests check bench fuzz clean
-=======
-.PHONY: all tests bench check clean
->>>>>>> kern
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

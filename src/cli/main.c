@@ -12,7 +12,10 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *what;
 } commands[] = {
+    {"run", cmd_run, "generate text from a prompt, or chat"},
+    {"eval", cmd_eval, "perplexity of a text, log-likelihood of tokens"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
+    {"render", cmd_render, "show the prompt a chat request becomes"},
     {NULL, NULL, NULL},
 };
 

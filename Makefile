@@ -43,6 +43,8 @@ TESTS     := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 HELP_SRC  := $(filter-out $(TEST_SRC) $(wildcard tests/*/fuzz_*.c),$(sort $(wildcard tests/*/*.c)))
 HELP_OBJ  := $(HELP_SRC:%.c=$(B)/%.o)
 
+BENCHES   := $(patsubst %.c,$(B)/%,$(sort $(wildcard bench/bench_*.c)))
+
 all: $(B)/tug
 
 $(B)/%_avx2.o:   FLAGS += -mavx2 -mfma -mf16c -mbmi2
@@ -68,6 +70,10 @@ $(B)/tests/%: $(B)/tests/%.o $(HELP_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(HELP_OBJ) $(B)/libtug.a $(LIBS) -lcmocka
 
+$(B)/bench/%: $(B)/bench/%.o $(B)/libtug.a
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(B)/libtug.a $(LIBS)
+
 tests: $(TESTS) $(B)/tug
 
 CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
@@ -77,9 +83,11 @@ check: tests
 	$(Q)sh tools/check_isa_objs.sh $(B)
 	$(Q)TUG=$(B)/tug python3 tests/run.py $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
 
+bench: $(BENCHES)
+
 clean:
 	rm -rf build build-asan build-tsan
 
-.PHONY: all tests check clean
+.PHONY: all tests check bench clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

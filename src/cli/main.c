@@ -12,6 +12,9 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *what;
 } commands[] = {
+    {"run", cmd_run, "continue a text, or chat"},
+    {"eval", cmd_eval, "perplexity of a text"},
+    {"tokenize", cmd_tokenize, "text to token ids and back"},
     {NULL, NULL, NULL},
 };
 

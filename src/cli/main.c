@@ -15,6 +15,7 @@ static const struct {
     {"run", cmd_run, "continue a text, or chat"},
     {"eval", cmd_eval, "perplexity of a text"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
+    {"render", cmd_render, "show the prompt a chat request becomes"},
     {NULL, NULL, NULL},
 };
 

@@ -18,11 +18,19 @@ size_t tug_kv_row_bytes(tug_kv_type type, int64_t n) {
 }
 
 void tug_kernels_init_attn(tug_kernels *k, tug_cpu_level level) {
-    (void)level;
     k->kv_store[TUG_KV_F16] = tug_kv_store_f16_ref;
     k->kv_store[TUG_KV_Q8_0] = tug_kv_store_q8_0_ref;
     k->kv_store[TUG_KV_F32] = tug_kv_store_f32_ref;
     k->attn[TUG_KV_F16] = tug_attn_f16_ref;
     k->attn[TUG_KV_Q8_0] = tug_attn_q8_0_ref;
     k->attn[TUG_KV_F32] = tug_attn_f32_ref;
+
+    if (level < TUG_CPU_AVX2) return;
+
+    if (level < TUG_CPU_AVX512) return;
+    k->kv_store[TUG_KV_F16] = tug_kv_store_f16_avx512;
+    k->kv_store[TUG_KV_Q8_0] = tug_kv_store_q8_0_avx512;
+    k->attn[TUG_KV_F16] = tug_attn_f16_avx512;
+    k->attn[TUG_KV_Q8_0] = tug_attn_q8_0_avx512;
+    k->attn[TUG_KV_F32] = tug_attn_f32_avx512;
 }

@@ -9,16 +9,23 @@
 /* The SIMD versions walk the cache in blocks of TUG_ATTN_BLOCK rows, counted from row 0
  * whatever the query, and keep at most TUG_ATTN_QUERIES queries in flight.  64 rows of
  * 256 f32 are 64 KB: in the second-level cache of every machine we aim at, and long
- * enough that rescaling the output once per block costs nothing. */
+ * enough that rescaling the output once per block costs nothing.  Rows of the expanded
+ * block are TUG_ATTN_PAD floats apart from each other, so that equal columns of
+ * successive rows do not fall into the same few cache sets. */
 enum {
     TUG_ATTN_BLOCK = 64,
     TUG_ATTN_QUERIES = 128,
-    /* one block as f32, the weights of each query, its running maximum and sum */
-    TUG_ATTN_SCRATCH =
-        TUG_ATTN_BLOCK * TUG_MAX_HEAD_DIM + TUG_ATTN_QUERIES * (TUG_ATTN_BLOCK + 2)
+    TUG_ATTN_PAD = 16,
+    /* One block as f32; per query its weights, its running maximum, sum and rescale. */
+    TUG_ATTN_SCRATCH = TUG_ATTN_BLOCK * (TUG_MAX_HEAD_DIM + TUG_ATTN_PAD) +
+                       TUG_ATTN_QUERIES * (TUG_ATTN_BLOCK + 3)
 };
 
-tug_kv_store_fn tug_kv_store_f16_ref, tug_kv_store_q8_0_ref, tug_kv_store_f32_ref;
-tug_attn_fn tug_attn_f16_ref, tug_attn_q8_0_ref, tug_attn_f32_ref;
+tug_kv_store_fn tug_kv_store_f32_ref;
+tug_kv_store_fn tug_kv_store_f16_ref, tug_kv_store_f16_avx2, tug_kv_store_f16_avx512;
+tug_kv_store_fn tug_kv_store_q8_0_ref, tug_kv_store_q8_0_avx2, tug_kv_store_q8_0_avx512;
+tug_attn_fn tug_attn_f32_ref, tug_attn_f32_avx2, tug_attn_f32_avx512;
+tug_attn_fn tug_attn_f16_ref, tug_attn_f16_avx2, tug_attn_f16_avx512;
+tug_attn_fn tug_attn_q8_0_ref, tug_attn_q8_0_avx2, tug_attn_q8_0_avx512;
 
 #endif

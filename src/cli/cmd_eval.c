@@ -193,10 +193,10 @@ static tug_status print_result(const eval *e, tug_err *err) {
                      (long long)e->n, mean_nll(e), exp(mean_nll(e)));
     }
     TUG_TRY(cli_flush(err));
-    (void)fprintf(stderr, "load %.1f s · %lld tokens %.0f tok/s · peak RAM %.1f GB\n",
-                  e->m.load_s, (long long)e->m.n_prefill,
-                  e->m.prefill_s > 0.0 ? (double)e->m.n_prefill / e->m.prefill_s : 0.0,
-                  (double)cli_peak_ram() * 1e-9);
+    (void)fprintf(stderr, "load %.1f s · %lld tokens %.0f tok/s", e->m.load_s,
+                  (long long)e->m.n_prefill,
+                  e->m.prefill_s > 0.0 ? (double)e->m.n_prefill / e->m.prefill_s : 0.0);
+    cli_print_peak_ram();
     return TUG_OK;
 }
 

@@ -14,7 +14,6 @@ static const struct {
 } commands[] = {
     {"run", cmd_run, "generate text from a prompt, or chat"},
     {"eval", cmd_eval, "perplexity of a text, log-likelihood of token ids"},
-    {"inspect", cmd_inspect, "what is in a GGUF file"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
     {"render", cmd_render, "the exact prompt text of a chat request"},
     {NULL, NULL, NULL},

@@ -90,7 +90,7 @@ class _Experts(torch.autograd.Function):
         token = order // k
         ends = torch.bincount(flat, minlength=e).cumsum(0).tolist()
         w = weight.reshape(-1)[order].to(x.dtype).unsqueeze(1)
-        xs = x[token]
+        xs = x.index_select(0, token)
         gu = x.new_empty(n * k, f2)
         y = x.new_empty(n * k, h)
         a = 0
@@ -105,17 +105,16 @@ class _Experts(torch.autograd.Function):
             if b > a:
                 torch.mm(hid[a:b], down[i].t(), out=y[a:b])
             a = b
-        out = torch.empty_like(y)
-        out[order] = y
-        ctx.save_for_backward(xs, gu, w, gate_up, down, order, token)
+        back = torch.argsort(order)
+        ctx.save_for_backward(xs, gu, w, gate_up, down, back, token)
         ctx.ends, ctx.shape = ends, (n, k)
-        return out.view(n, k, h).float().sum(1)
+        return y.index_select(0, back).view(n, k, h).sum(1, dtype=torch.float32)
 
     @staticmethod
     def backward(ctx, grad):
-        xs, gu, w, gate_up, down, order, token = ctx.saved_tensors
+        xs, gu, w, gate_up, down, back, token = ctx.saved_tensors
         n, k = ctx.shape
-        dy = grad.to(xs.dtype)[token]
+        dy = grad.to(xs.dtype).index_select(0, token)
         g, u = gu.chunk(2, 1)
         s = torch.sigmoid(g)
         act = g * s
@@ -140,11 +139,8 @@ class _Experts(torch.autograd.Function):
                 torch.mm(dgu[a:b], gate_up[i], out=dxs[a:b])
                 torch.mm(dgu[a:b].t(), xs[a:b], out=dgu_w[i])
             a = b
-        dx = torch.empty_like(dxs)
-        dx[order] = dxs
-        dweight = torch.empty_like(dw)
-        dweight[order] = dw
-        return dx.view(n, k, -1).float().sum(1).to(dx.dtype), None, dweight.view(n, k), dgu_w, ddown
+        dx = dxs.index_select(0, back).view(n, k, -1).sum(1, dtype=torch.float32).to(dxs.dtype)
+        return dx, None, dw.index_select(0, back).view(n, k), dgu_w, ddown
 
 
 class _ConvSilu(torch.autograd.Function):
@@ -402,7 +398,7 @@ class Model(nn.Module):
         pad = -t % CHUNK
         if pad:
             ids = F.pad(ids, (0, pad))
-        x = F.embedding(ids, self.embed)
+        x = F.embedding(ids, self.embed).float()
         for blk in self.blocks:
             x = blk(x, cd, self)
         return rms(x, self.norm, self.c.eps)[:, :t]

@@ -122,9 +122,9 @@ class Sampler:
 
     def mix(self, t):
         """Shares of the pools at time t in 0..1: copying first, full tool headers later."""
-        copy = 0.35 * max(0.0, 1 - t / 0.3) + 0.05
-        tools = 0.05 + 0.15 * min(1.0, t / 0.5)
-        code = 0.40 if t < 0.85 else 0.30
+        copy = 0.32 * max(0.0, 1 - max(0.0, t - 0.15) / 0.45) + 0.06
+        tools = 0.04 + 0.12 * min(1.0, max(0.0, t - 0.25) / 0.35)
+        code = 0.12
         return {"code": code, "copy": copy, "tools": tools, "plain": 1 - code - copy - tools}
 
     def batch(self, t):
@@ -155,18 +155,20 @@ def token_loss(model, ids, mask):
 
 
 @torch.no_grad()
-def evaluate(model, pools, call_id):
+def evaluate(model, pools, call_id, small=False):
     """Held-out loss on code and dialogues; share of tool calls that greedy decoding gets exactly right."""
     model.eval()
     s, out = pools["eval_code"], {}
-    n = min(24, len(s) // 512)
-    step = (len(s) - 512) // max(1, n - 1)
+    n = 6 if small else 24
+    step = (len(s) - 512) // (n - 1)
     ids = torch.stack([s[i * step:i * step + 512] for i in range(n)]).long()
     out["code"] = sum(token_loss(model, b, torch.ones_like(b, dtype=torch.bool))[0].item() * len(b)
                       for b in ids.split(8)) / n
     for name in ("plain", "tools"):
         loss = cnt = good = calls = 0
         for ids, mask in pools["eval_" + name].values():
+            if small:
+                ids, mask = ids[:4 if name == "plain" else 1], mask[:4 if name == "plain" else 1]
             for i in range(0, len(ids), 8):
                 b, m = ids[i:i + 8].long(), mask[i:i + 8]
                 l, lg, at = token_loss(model, b, m)
@@ -208,6 +210,7 @@ def shared_state(c, a):
 
 
 def worker(rank, a, c, master, live, grads, info, clock, barrier):
+    os.setsid()                                                       # a scheduling group of its own
     torch.set_num_threads(1)
     pools = torch.load(a.pools, mmap=True)
     model = Model(c).train()
@@ -244,13 +247,13 @@ def worker(rank, a, c, master, live, grads, info, clock, barrier):
             break
         scores = []
         if rank == 0 and time.time() - last_eval > a.eval_every * 60:
-            e = evaluate(model, pools, a.call_id)
+            e = evaluate(model, pools, a.call_id, small=True)
             scores = [f"{e[k]:.4f}" for k in ("code", "plain", "tools", "plain_exact", "tools_exact")]
             last_eval = time.time()
         if rank == 0 and time.time() - last_save > a.save_every * 60:
             save("ckpt.pt")
             last_save = time.time()
-        factor = min(1.0, (local + 1) / 40) * (1.0 if t < a.flat else max(0.0, (1 - t) / (1 - a.flat)))
+        factor = min(1.0, (local + 1) / (8 if a.resume else 40)) * (1.0 if t < a.flat else max(0.0, (1 - t) / (1 - a.flat)))
         name, ids, mask = smp.batch(t)
         for g in grads[rank].values():
             g.zero_()

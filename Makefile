@@ -83,7 +83,9 @@ FUZZERS := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 $(FUZZERS): $(B)/%: $(B)/%.o $(B)/libtug.a
 	@echo "  LD   $@"
-	$(Q)$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $< $(B)/libtug.a $(LIBS)
+	$(Q)$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS)
+
+$(B)/tests/fuzz/fuzz_tokenizer: $(B)/tests/support/tiny_vocab.o
 
 $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"

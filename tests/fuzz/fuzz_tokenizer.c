@@ -11,7 +11,7 @@
 #include "base/utf8.h"
 #include "tokenizer/nfc.h"
 #include "tokenizer/tokenizer.h"
-#include "unit/tiny_vocab.h"
+#include "support/tiny_vocab.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -15,7 +15,7 @@
 #include "base/utf8.h"
 #include "fault/fault.h"
 #include "tokenizer/tokenizer.h"
-#include "unit/tiny_vocab.h"
+#include "support/tiny_vocab.h"
 
 /* A blank in GPT-2's byte alphabet. */
 #define BLANK "\xC4\xA0"

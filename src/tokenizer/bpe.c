@@ -29,7 +29,7 @@ static tug_bpe_merge *merge_slot(const tug_bpe *bpe, uint64_t pair) {
     return &bpe->slots[i];
 }
 
-/* Half full at most: searches end, and end soon. */
+/* Two thirds full at most: searches end, and end soon. */
 static tug_status table_init(tug_bpe *bpe, uint64_t n_merges, tug_err *err) {
     if (n_merges >= UINT32_MAX / 4) {
         return TUG_FAIL(err, TUG_EFORMAT,

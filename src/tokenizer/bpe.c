@@ -183,7 +183,7 @@ static void join(merger *m, uint32_t i, int32_t joined) {
  * for each of at most n - 1 joins, which first took one out: 2 n places are enough. */
 static tug_status reserve(tug_bpe_scratch *scratch, size_t n, tug_err *err) {
     if (n <= scratch->cap) return TUG_OK;
-    const size_t cap = n < 256 ? 256 : n + n / 2;
+    const size_t cap = n < 256 ? 256 : n; /* no slack: a long piece is rare, and large */
     tug_bpe_scratch_deinit(scratch);
     scratch->symbols = tug_alloc_array(cap, sizeof *scratch->symbols);
     scratch->heap = tug_alloc_array(cap, 2 * sizeof *scratch->heap);

@@ -186,8 +186,7 @@ TUG_NODISCARD tug_status tug_generation_create(tug_generation **out, tug_model *
                                                tug_err *err);
 void tug_generation_destroy(tug_generation **generation);
 
-/* Samples one token from the session's logits; the token before it is appended first.  A
- * cancel by the session's on_prefill ends with TUG_FINISH_CANCELED, not with an error. */
+/* Samples one token from the session's logits; the token before it is appended first. */
 TUG_NODISCARD tug_status tug_generation_step(tug_generation *generation,
                                              tug_generated *out, tug_err *err);
 

@@ -66,12 +66,12 @@ void cli_answer_summary(const cli_answer *a, const cli_model *m,
                         const tug_sampler_params *sampling) {
     (void)fprintf(stderr, "load %.1f s · prefill %lld tokens %.0f tok/s", m->load_s,
                   (long long)m->n_prefill, per_second(m->n_prefill, m->prefill_s));
-    (void)fprintf(stderr, " · decode %zu tokens %.1f tok/s · peak RAM %.1f GB", a->ids.n,
-                  per_second(a->n_decoded, a->decode_s), (double)cli_peak_ram() * 1e-9);
+    (void)fprintf(stderr, " · decode %zu tokens %.1f tok/s", a->ids.n,
+                  per_second(a->n_decoded, a->decode_s));
     if (sampling->temperature > 0.0f) {
         (void)fprintf(stderr, " · seed %llu", (unsigned long long)sampling->seed);
     }
-    (void)fputc('\n', stderr);
+    cli_print_peak_ram();
 }
 
 static void write_key(tug_json_writer *w, const char *key) {

@@ -1,6 +1,7 @@
 /* cli_model.c - see cli_model.h.  SPDX-License-Identifier: MIT */
 #include "cli/cli_model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/file.h"
@@ -83,4 +84,11 @@ uint64_t cli_peak_ram(void) {
     tug_buf_free(&text);
     tug_file_close(&f);
     return kib * 1024;
+}
+
+void cli_print_peak_ram(void) {
+    const double bytes = (double)cli_peak_ram();
+    const bool large = bytes >= 1e9;
+    (void)fprintf(stderr, " · peak RAM %.1f %s\n", bytes * (large ? 1e-9 : 1e-6),
+                  large ? "GB" : "MB");
 }

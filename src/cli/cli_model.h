@@ -33,4 +33,7 @@ TUG_NODISCARD tug_status cli_model_append(cli_model *m, const int32_t *ids, int6
 /* Most memory this process ever had, in bytes; 0 where the system does not tell. */
 uint64_t cli_peak_ram(void);
 
+/* " · peak RAM 1.2 GB" and a newline, on stderr. */
+void cli_print_peak_ram(void);
+
 #endif

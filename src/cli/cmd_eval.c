@@ -110,7 +110,8 @@ static tug_status run_windows(eval *e, tug_err *err) {
     tug_status status = TUG_OK;
     e->m.done_total = tokens_to_run(n, e->window, e->stride);
     cli_progress_begin(&e->m.progress, "evaluating");
-    for (int64_t begin = 0, scored = 0; scored < n && status == TUG_OK; begin += e->stride) {
+    for (int64_t begin = 0, scored = 0; scored < n && status == TUG_OK;
+         begin += e->stride) {
         const int64_t end = begin + e->window < n ? begin + e->window : n;
         status = run_window(e, begin, end, scored, err);
         e->m.done_before += (uint64_t)(end - begin);
@@ -188,14 +189,14 @@ static tug_status print_result(const eval *e, tug_err *err) {
                      "scored      %lld\n"
                      "mean nll    %.4f nats\n"
                      "perplexity  %.4f\n",
-                     e->ids.n, (long long)e->window, (long long)e->stride, (long long)e->n,
-                     mean_nll(e), exp(mean_nll(e)));
+                     e->ids.n, (long long)e->window, (long long)e->stride,
+                     (long long)e->n, mean_nll(e), exp(mean_nll(e)));
     }
     TUG_TRY(cli_flush(err));
-    (void)fprintf(stderr, "load %.1f s · %lld tokens %.0f tok/s · peak RAM %.1f GB\n",
-                  e->m.load_s, (long long)e->m.n_prefill,
-                  e->m.prefill_s > 0.0 ? (double)e->m.n_prefill / e->m.prefill_s : 0.0,
-                  (double)cli_peak_ram() * 1e-9);
+    (void)fprintf(stderr, "load %.1f s · %lld tokens %.0f tok/s", e->m.load_s,
+                  (long long)e->m.n_prefill,
+                  e->m.prefill_s > 0.0 ? (double)e->m.n_prefill / e->m.prefill_s : 0.0);
+    cli_print_peak_ram();
     return TUG_OK;
 }
 
@@ -219,15 +220,17 @@ static tug_status choose_windows(eval *e, tug_err *err) {
     e->window = e->engine.n_ctx ? e->engine.n_ctx : e->file ? FILE_WINDOW : n;
     if (e->stride == 0) e->stride = e->window;
     if (e->stride > e->window) {
-        return TUG_FAIL(err, TUG_EUSAGE,
-                        "a stride of %lld skips tokens: it can be at most the window, %lld",
-                        (long long)e->stride, (long long)e->window);
+        return TUG_FAIL(
+            err, TUG_EUSAGE,
+            "a stride of %lld skips tokens: it can be at most the window, %lld",
+            (long long)e->stride, (long long)e->window);
     }
     if (n < 2 && !e->per_token) {
-        return TUG_FAIL(err, TUG_ERANGE,
-                        "%lld token: nothing comes before it, so there is nothing to score; "
-                        "give at least two",
-                        (long long)n);
+        return TUG_FAIL(
+            err, TUG_ERANGE,
+            "%lld token: nothing comes before it, so there is nothing to score; "
+            "give at least two",
+            (long long)n);
     }
     return TUG_OK;
 }
@@ -275,11 +278,13 @@ int cmd_eval(int argc, char **argv) {
             return cli_flush(&err) == TUG_OK ? CLI_OK : cli_fail(&err);
         }
         if (c == '?' || c == ':') return cli_getopt_failed("eval", c, argv);
-        if (set_option(&e, c, optarg, &err) != TUG_OK) return cli_usage("eval", "%s", err.msg);
+        if (set_option(&e, c, optarg, &err) != TUG_OK)
+            return cli_usage("eval", "%s", err.msg);
     }
     if (optind < argc) return cli_usage("eval", "'%s' is no option", argv[optind]);
     if (!e.engine.model) return cli_usage("eval", "eval wants a model: -m FILE");
-    if (!e.file == !e.ids_text) return cli_usage("eval", "give --file or --ids, one of them");
+    if (!e.file == !e.ids_text)
+        return cli_usage("eval", "give --file or --ids, one of them");
     if (e.per_token && !e.json) return cli_usage("eval", "--per-token needs --json");
     cli_interrupt_install();
     tug_buf text = {0};

@@ -97,13 +97,9 @@ static tug_status release_text(tug_generation *g, tug_err *err) {
 /* The token before this step becomes part of the session. */
 static tug_status append_pending(tug_generation *g, tug_err *err) {
     if (g->pending == TUG_NO_TOKEN) return TUG_OK;
-    const tug_status status = tug_session_append(g->session, &g->pending, 1, err);
-    if (status == TUG_ECANCELED) {
-        g->finish = TUG_FINISH_CANCELED;
-        return TUG_OK;
-    }
-    if (status == TUG_OK) g->pending = TUG_NO_TOKEN;
-    return status;
+    TUG_TRY(tug_session_append(g->session, &g->pending, 1, err));
+    g->pending = TUG_NO_TOKEN;
+    return TUG_OK;
 }
 
 static tug_status sample(tug_generation *g, tug_err *err) {
@@ -143,7 +139,6 @@ tug_status tug_generation_step(tug_generation *g, tug_generated *out, tug_err *e
     tug_buf_clear(&g->piece);
     tug_buf_clear(&g->text);
     TUG_TRY(append_pending(g, err));
-    if (g->finish != TUG_FINISH_NONE) return hand_out(g, TUG_NO_TOKEN, out, err);
     TUG_TRY(sample(g, err));
     return hand_out(g, g->pending, out, err);
 }

@@ -1,9 +1,10 @@
 /* attn_avx512.c - attention over a cache of f16, f32 or Q8_0 rows, and storing such rows.
  *
- * Online softmax over blocks of cache rows.  A block of K is expanded to f32 once for all
- * queries of the call, scored, and turned into weights; then the same for V, summed into
- * the output, which is rescaled whenever a query's running maximum has risen.  While one
- * block is worked on, the next one is fetched into the caches.
+ * Online softmax over blocks of 64 cache rows.  K of a block is expanded to f32, 16 rows at
+ * a time, and scored for all queries; the scores become weights; V is expanded, 64 columns
+ * at a time, and summed into the output, which is rescaled by how much the query's running
+ * maximum has risen.  What is expanded (16 KB at head size 256) stays in the first-level
+ * cache, and while one half of a block is worked on, the next half is fetched.
  *
  * INDEPENDENCE  The blocks begin at fixed rows of the cache, a query uses only the rows it
  * may see, and each score, weight and output element is computed by one sequence of
@@ -11,7 +12,6 @@
  * SPDX-License-Identifier: MIT */
 #include <float.h>
 #include <math.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "base/f16.h"
@@ -22,9 +22,11 @@
 
 enum {
     BLOCK = TUG_ATTN_BLOCK,
-    TILE_Q = 4,    /* queries per tile */
-    TILE_ROWS = 4, /* cache rows per tile of scores */
-    TILE_COLS = 4, /* vectors of columns per tile of outputs */
+    K_ROWS = TUG_ATTN_K_ROWS,
+    V_COLS = TUG_ATTN_V_COLS,
+    TILE_Q = 4,              /* queries per tile */
+    TILE_ROWS = 4,           /* cache rows per tile of scores */
+    TILE_COLS = V_COLS / 16, /* vectors of columns per tile of outputs */
     Q8_0_ELEMS = 32,
     Q8_0_BYTES = 34
 };
@@ -71,8 +73,8 @@ void tug_kv_store_q8_0_avx512(void *row, const float *x, int64_t n) {
     }
 }
 
-/* y (n,) = one cache row as f32; n is a multiple of 32. */
-typedef void expand_row_fn(float *y, const char *row, int n);
+/* y (n,) = n values of a cache row as f32; n is a multiple of 32. */
+typedef void expand_fn(float *y, const char *row, int n);
 
 INLINE void expand_f16(float *y, const char *row, int n) {
     for (int i = 0; i < n; i += 16) {
@@ -105,11 +107,12 @@ typedef struct walk {
     const tug_attn_args *a;
     int64_t q0; /* the first query in flight */
     int n_q;
-    int64_t r0;     /* the first row of the block */
-    float *rows;    /* (BLOCK, head_dim) stride row_stride: K, then V, of the block */
-    int row_stride; /* floats */
-    float *weights; /* (n_q, BLOCK): scores, then weights */
-    float *max, *sum, *rescale; /* (n_q,) */
+    int64_t r0;                    /* the first row of the block */
+    int n_rows;                    /* of the block that any query may see */
+    float *expanded;               /* (K_ROWS, head_dim) of K, or (BLOCK, V_COLS) of V */
+    float *weights;                /* (n_q, BLOCK): scores, then weights */
+    float *max, *sum, *rescale;    /* (n_q,) */
+    const char *ahead, *ahead_end; /* cache rows still to be fetched, see fetch */
 } walk;
 
 /* How many rows of the block query i may see. */
@@ -126,9 +129,18 @@ static int tile_queries(const walk *w, int i) {
     return n;
 }
 
-/* Asks for `lines` cache lines of what will be needed next. */
-static void fetch(const char *p, size_t lines) {
-    for (size_t i = 0; i < lines; i++) _mm_prefetch(p + 64 * i, _MM_HINT_T1);
+/* Where to fetch from next: a tile asks for one cache line per 16 multiply-adds, which
+ * keeps the memory busy without ever waiting for it (a burst of requests would).  When
+ * all is fetched, tiles go on to ask for the last lines, which costs nothing. */
+static const char *fetch(walk *w, size_t bytes) {
+    const char *at = w->ahead;
+    if ((size_t)(w->ahead_end - at) > bytes) w->ahead += bytes;
+    return at;
+}
+
+static void fetch_from(walk *w, const char *p, size_t bytes) {
+    w->ahead = p;
+    w->ahead_end = p + bytes;
 }
 
 /* The sums of 16 vectors, as one vector. */
@@ -151,17 +163,20 @@ INLINE __m512 sum_each_of_16(const __m512 *v) {
                          _mm512_shuffle_f32x4(low, high, 0xDD));
 }
 
-/* Scores of queries i..i+nq with rows r..r+TILE_ROWS of the block. */
-INLINE void score_tile(const walk *w, int i, int r, int nq) {
+/* Scores of queries i..i+nq with TILE_ROWS rows, from row r of those expanded, to columns
+ * `at` of the weights. */
+INLINE void score_tile(walk *w, int i, int r, int at, int nq) {
     const tug_attn_args *a = w->a;
     const float *q = a->q + (w->q0 + i) * a->q_stride;
-    const float *k = w->rows + (int64_t)r * w->row_stride;
+    const float *k = w->expanded + r * a->head_dim;
+    const char *ahead = fetch(w, (size_t)a->head_dim * 4);
     __m512 acc[TILE_Q * TILE_ROWS];
     for (int j = 0; j < TILE_Q * TILE_ROWS; j++) acc[j] = _mm512_setzero_ps();
     for (int d = 0; d < a->head_dim; d += 16) {
+        _mm_prefetch(ahead + 4 * d, _MM_HINT_T1);
         __m512 kd[TILE_ROWS];
         for (int j = 0; j < TILE_ROWS; j++)
-            kd[j] = _mm512_load_ps(k + j * w->row_stride + d);
+            kd[j] = _mm512_load_ps(k + j * a->head_dim + d);
         for (int m = 0; m < nq; m++) {
             const __m512 qd = _mm512_loadu_ps(q + m * a->q_stride + d);
             for (int j = 0; j < TILE_ROWS; j++) {
@@ -171,30 +186,38 @@ INLINE void score_tile(const walk *w, int i, int r, int nq) {
         }
     }
     const __m512 s = _mm512_mul_ps(sum_each_of_16(acc), _mm512_set1_ps(a->scale));
-    float *to = w->weights + i * BLOCK + r;
+    float *to = w->weights + i * BLOCK + at;
     _mm_storeu_ps(to, _mm512_castps512_ps128(s));
     if (nq > 1) _mm_storeu_ps(to + BLOCK, _mm512_extractf32x4_ps(s, 1));
     if (nq > 2) _mm_storeu_ps(to + 2 * BLOCK, _mm512_extractf32x4_ps(s, 2));
     if (nq > 3) _mm_storeu_ps(to + 3 * BLOCK, _mm512_extractf32x4_ps(s, 3));
 }
 
-/* Scores of all queries with the n rows of the block; `next` is what to fetch meanwhile,
- * one row of it per row of the block. */
-static void score_block(const walk *w, int n, const char *next) {
-    const size_t lines = (w->a->row_bytes * TILE_ROWS + 63) / 64;
-    for (int r = 0; r < n; r += TILE_ROWS, next += w->a->row_bytes * TILE_ROWS) {
-        fetch(next, lines);
+/* Scores of queries i..i+nq with the n rows expanded, which begin at row `first` of the
+ * block.  A last tile may hold rows that no query sees: their scores are not used. */
+INLINE void score_rows(walk *w, int i, int first, int n, int nq) {
+    for (int r = 0; r < n; r += TILE_ROWS) score_tile(w, i, r, first + r, nq);
+}
+
+/* Scores of all queries with the block, fetching its V meanwhile. */
+INLINE void score_block(walk *w, expand_fn *expand) {
+    const tug_attn_args *a = w->a;
+    const char *k = (const char *)a->k + (size_t)w->r0 * a->row_bytes;
+    fetch_from(w, (const char *)a->v + (size_t)w->r0 * a->row_bytes,
+               a->row_bytes * (size_t)w->n_rows);
+    for (int first = 0; first < w->n_rows; first += K_ROWS) {
+        const int n = w->n_rows - first < K_ROWS ? w->n_rows - first : K_ROWS;
+        for (int r = 0; r < n; r++, k += a->row_bytes) {
+            expand(w->expanded + r * a->head_dim, k, a->head_dim);
+        }
         for (int i = 0, nq; i < w->n_q; i += nq) {
             nq = tile_queries(w, i);
-            if (r >= visible(w, i)) continue;
-            if (nq == 4) {
-                score_tile(w, i, r, 4);
-            } else if (nq == 3) {
-                score_tile(w, i, r, 3);
-            } else if (nq == 2) {
-                score_tile(w, i, r, 2);
-            } else {
-                score_tile(w, i, r, 1);
+            const int see = visible(w, i) - first < n ? visible(w, i) - first : n;
+            switch (nq) {
+            case 4: score_rows(w, i, first, see, 4); break;
+            case 3: score_rows(w, i, first, see, 3); break;
+            case 2: score_rows(w, i, first, see, 2); break;
+            default: score_rows(w, i, first, see, 1);
             }
         }
     }
@@ -230,11 +253,12 @@ static void weigh(const walk *w, int i) {
     w->sum[i] = w->sum[i] * drop + _mm512_reduce_add_ps(sum);
 }
 
-/* out = rescale out + weights V for queries i..i+nq, columns c..c+16 nv. */
-INLINE void gather_tile(const walk *w, int i, int c, int nq, int nv) {
+/* out = rescale out + weights V for queries i..i+nq and the 16 nv columns expanded, which
+ * begin at column c. */
+INLINE void gather_tile(walk *w, int i, int c, int nq, int nv) {
     const tug_attn_args *a = w->a;
     float *out = a->out + (w->q0 + i) * a->out_stride + c;
-    const float *p = w->weights + i * BLOCK, *v = w->rows + c;
+    const float *p = w->weights + i * BLOCK, *v = w->expanded;
     __m512 acc[TILE_Q * TILE_COLS];
     for (int m = 0; m < nq; m++) {
         const __m512 rescale = _mm512_set1_ps(w->rescale[i + m]);
@@ -244,7 +268,9 @@ INLINE void gather_tile(const walk *w, int i, int c, int nq, int nv) {
         }
     }
     const int n = visible(w, i);
-    for (int r = 0; r < n; r++, v += w->row_stride) {
+    const char *ahead = fetch(w, (size_t)n * 64);
+    for (int r = 0; r < n; r++, v += 16 * nv) {
+        _mm_prefetch(ahead + 64 * r, _MM_HINT_T1);
         __m512 vr[TILE_COLS];
         for (int j = 0; j < nv; j++) vr[j] = _mm512_load_ps(v + 16 * j);
         for (int m = 0; m < nq; m++) {
@@ -261,52 +287,47 @@ INLINE void gather_tile(const walk *w, int i, int c, int nq, int nv) {
     }
 }
 
-INLINE void gather_columns(const walk *w, int c, int nv) {
+/* The columns [c, c + 16 nv) of V, whose part of the block's first row is at v, for all
+ * queries. */
+INLINE void gather_columns(walk *w, const char *v, int c, int nv, expand_fn *expand) {
+    for (int r = 0; r < w->n_rows; r++, v += w->a->row_bytes) {
+        expand(w->expanded + r * 16 * nv, v, 16 * nv);
+    }
     for (int i = 0, nq; i < w->n_q; i += nq) {
         nq = tile_queries(w, i);
         if (visible(w, i) == 0) continue;
-        if (nq == 4) {
-            gather_tile(w, i, c, 4, nv);
-        } else if (nq == 3) {
-            gather_tile(w, i, c, 3, nv);
-        } else if (nq == 2) {
-            gather_tile(w, i, c, 2, nv);
-        } else {
-            gather_tile(w, i, c, 1, nv);
+        switch (nq) {
+        case 4: gather_tile(w, i, c, 4, nv); break;
+        case 3: gather_tile(w, i, c, 3, nv); break;
+        case 2: gather_tile(w, i, c, 2, nv); break;
+        default: gather_tile(w, i, c, 1, nv);
         }
     }
 }
 
-/* All queries; `next` are the rows to fetch meanwhile. */
-static void gather_block(const walk *w, const char *next) {
-    const int head_dim = w->a->head_dim;
-    const size_t step = w->a->row_bytes * BLOCK * 16 / (size_t)head_dim;
-    for (int c = 0; c < head_dim;) {
-        const int nv = head_dim - c >= 16 * TILE_COLS ? TILE_COLS : 2;
-        fetch(next, step * (size_t)nv / 64);
-        next += step * (size_t)nv;
-        if (nv == TILE_COLS) {
-            gather_columns(w, c, TILE_COLS);
+/* The weighted sum of V over the block for all queries, fetching the K of the next block
+ * meanwhile.  A prefetch beyond the cache is harmless. */
+INLINE void gather_block(walk *w, expand_fn *expand) {
+    const tug_attn_args *a = w->a;
+    const char *v = (const char *)a->v + (size_t)w->r0 * a->row_bytes;
+    fetch_from(w, (const char *)a->k + (size_t)(w->r0 + BLOCK) * a->row_bytes,
+               a->row_bytes * BLOCK);
+    for (int c = 0; c < a->head_dim;) {
+        const int n =
+            a->head_dim - c < V_COLS ? 32 : V_COLS; /* a multiple of 32 is left */
+        const size_t bytes =
+            a->row_bytes * (size_t)n / (size_t)a->head_dim; /* of a row */
+        if (n == V_COLS) {
+            gather_columns(w, v, c, TILE_COLS, expand);
         } else {
-            gather_columns(w, c, 2);
+            gather_columns(w, v, c, 2, expand);
         }
-        c += 16 * nv;
+        v += bytes;
+        c += n;
     }
 }
 
 /* ---- the walk over the cache --------------------------------------------------------- */
-
-/* Expands n rows; those that complete the last tile of scores become zero. */
-INLINE void expand_rows(const walk *w, const char *rows, int n, expand_row_fn *expand) {
-    int r = 0;
-    for (; r < n; r++, rows += w->a->row_bytes) {
-        expand(w->rows + (int64_t)r * w->row_stride, rows, w->a->head_dim);
-    }
-    for (; r % TILE_ROWS != 0; r++) {
-        memset(w->rows + (int64_t)r * w->row_stride, 0,
-               (size_t)w->a->head_dim * sizeof(float));
-    }
-}
 
 static int64_t begin_queries(const walk *w) {
     int64_t longest = 0;
@@ -331,9 +352,9 @@ static void finish_queries(const walk *w) {
     }
 }
 
-INLINE void attend(const tug_attn_args *a, expand_row_fn *expand) {
-    walk w = {.a = a, .rows = a->scratch, .row_stride = a->head_dim + TUG_ATTN_PAD};
-    w.weights = w.rows + BLOCK * (TUG_MAX_HEAD_DIM + TUG_ATTN_PAD);
+INLINE void attend(const tug_attn_args *a, expand_fn *expand) {
+    walk w = {.a = a, .expanded = a->scratch};
+    w.weights = w.expanded + K_ROWS * TUG_MAX_HEAD_DIM;
     w.max = w.weights + TUG_ATTN_QUERIES * BLOCK;
     w.sum = w.max + TUG_ATTN_QUERIES;
     w.rescale = w.sum + TUG_ATTN_QUERIES;
@@ -342,15 +363,10 @@ INLINE void attend(const tug_attn_args *a, expand_row_fn *expand) {
             a->n_q - w.q0 < TUG_ATTN_QUERIES ? (int)(a->n_q - w.q0) : TUG_ATTN_QUERIES;
         const int64_t longest = begin_queries(&w);
         for (w.r0 = 0; w.r0 < longest; w.r0 += BLOCK) {
-            const int n = longest - w.r0 < BLOCK ? (int)(longest - w.r0) : BLOCK;
-            const char *k = (const char *)a->k + (size_t)w.r0 * a->row_bytes;
-            const char *v = (const char *)a->v + (size_t)w.r0 * a->row_bytes;
-            const bool last = w.r0 + BLOCK >= longest;
-            expand_rows(&w, k, n, expand);
-            score_block(&w, n, v);
+            w.n_rows = longest - w.r0 < BLOCK ? (int)(longest - w.r0) : BLOCK;
+            score_block(&w, expand);
             for (int i = 0; i < w.n_q; i++) weigh(&w, i);
-            expand_rows(&w, v, n, expand);
-            gather_block(&w, last ? k : k + BLOCK * a->row_bytes);
+            gather_block(&w, expand);
         }
         finish_queries(&w);
     }

@@ -3,10 +3,12 @@
 # pkg-config, PCRE2, utf8proc, libedit; cmocka for the tests (./dev installs them).
 #
 #   make                     optimised binary            build/tug
+#   make bench               benchmarks                 build/bench/*
 #   make check               unit, kernel, golden tests  build/tests/*
 #   make bench               benchmarks                 build/bench/*
 #   make SAN=asan ...        ASan + UBSan                build-asan/
 #   make SAN=tsan ...        TSan                        build-tsan/
+#   make SAN=fuzz CC=clang fuzz   libFuzzer targets      build-fuzz/tests/fuzz/*
 #   make V=1                 show the commands
 
 SAN ?=
@@ -17,6 +19,7 @@ Q   := $(if $(filter 1,$(V)),,@)
 OPT_        := -O3 -g
 OPT_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan    := -O1 -g -fsanitize=thread
+OPT_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LDSAN_asan  := -fsanitize=address,undefined
 LDSAN_tsan  := -fsanitize=thread
 
@@ -75,6 +78,13 @@ $(B)/tests/%: $(B)/tests/%.o $(HELP_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(HELP_OBJ) $(B)/libtug.a $(LIBS) -lcmocka
 
+# A fuzz target is tests/fuzz/fuzz_<name>.c; run it with a folder for its corpus.
+FUZZERS := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+$(FUZZERS): $(B)/%: $(B)/%.o $(B)/libtug.a
+	@echo "  LD   $@"
+	$(Q)$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $< $(B)/libtug.a $(LIBS)
+
 $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS)
@@ -84,6 +94,7 @@ $(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 
 tests: $(TESTS) $(B)/tug
 bench: $(BENCHES)
+fuzz: $(FUZZERS)
 
 CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
 
@@ -93,8 +104,8 @@ check: tests
 	$(Q)TUG=$(B)/tug python3 tests/run.py $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
 
 clean:
-	rm -rf build build-asan build-tsan
+	rm -rf build build-asan build-tsan build-fuzz
 
-.PHONY: all tests bench check clean
+.PHONY: all tests check bench fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

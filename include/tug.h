@@ -147,6 +147,57 @@ TUG_NODISCARD tug_status tug_sampler_accept(tug_sampler *sampler, int32_t id,
  * min-p (in this order), then one draw.  Does not accept it. */
 int32_t tug_sampler_pick(tug_sampler *sampler, const float *logits);
 
+/* ---- generation ---------------------------------------------------------------------- */
+
+typedef struct tug_generation tug_generation;
+
+typedef enum tug_finish {
+    TUG_FINISH_NONE = 0, /* goes on */
+    TUG_FINISH_EOS,      /* the model ended its text */
+    TUG_FINISH_STOP,     /* a stop string came; the text ends before it */
+    TUG_FINISH_LENGTH,   /* max_tokens were sampled */
+    TUG_FINISH_CONTEXT,  /* the session is full */
+    TUG_FINISH_CANCELED
+} tug_finish;
+
+/* "none", "eos", "stop", "length", "context", "canceled". */
+const char *tug_finish_name(tug_finish finish);
+
+typedef struct tug_generation_params {
+    int64_t max_tokens;      /* 0: until the session is full */
+    const char *const *stop; /* (n_stop,) texts, none empty; copied */
+    size_t n_stop;
+} tug_generation_params;
+
+/* One step's result. */
+typedef struct tug_generated {
+    int32_t id; /* the sampled token; -1 when canceled before there was one */
+    const char
+        *text;     /* (n_text,) UTF-8 that is safe to show, valid until the next call */
+    size_t n_text; /* often 0: half a character, or a stop string that may be coming */
+    tug_finish finish; /* once it is not NONE, there is no further step */
+} tug_generated;
+
+/* Continues the text of a session that has logits.  All three must outlive it; params may
+ * be NULL.  The prompt's tokens are the caller's to accept. */
+TUG_NODISCARD tug_status tug_generation_create(tug_generation **out, tug_model *model,
+                                               tug_session *session, tug_sampler *sampler,
+                                               const tug_generation_params *params,
+                                               tug_err *err);
+void tug_generation_destroy(tug_generation **generation);
+
+/* Samples one token from the session's logits; the token before it is appended first. */
+TUG_NODISCARD tug_status tug_generation_step(tug_generation *generation,
+                                             tug_generated *out, tug_err *err);
+
+/* Ends it from outside and hands over text that was held back. */
+TUG_NODISCARD tug_status tug_generation_cancel(tug_generation *generation,
+                                               tug_generated *out, tug_err *err);
+
+/* The last sampled token, which the session does not contain: computing it is left to
+ * whoever appends next, together with what follows.  -1 when there is none. */
+int32_t tug_generation_pending(const tug_generation *generation);
+
 #ifdef __cplusplus
 }
 #endif

@@ -64,3 +64,8 @@ double tug_now(void) {
     if (tug_sys.clock_gettime(CLOCK_MONOTONIC, &ts) != 0) return 0.0;
     return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
 }
+
+const char *tug_env(const char *name) {
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}

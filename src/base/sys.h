@@ -51,4 +51,7 @@ void tug_free(void *p);
 /* Monotonic seconds. */
 double tug_now(void);
 
+/* An environment variable, NULL when it is not set or empty. */
+const char *tug_env(const char *name);
+
 #endif

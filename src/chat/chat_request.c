@@ -15,11 +15,12 @@ static tug_status fail_memory(tug_err *err) {
 static tug_status wrap_text(tug_str text, tug_arena *arena, const tug_json **out,
                             tug_err *err) {
     static const char name[] = "arguments";
-    tug_json *v = tug_arena_array(arena, 3, sizeof *v);
-    if (!v) return fail_memory(err);
+    const tug_str kept = tug_arena_copy(arena, text);
+    tug_json *const v = tug_arena_array(arena, 3, sizeof *v);
+    if (!kept.p || !v) return fail_memory(err);
     v[0] = (tug_json){TUG_JSON_OBJECT, 1, {.item = &v[1]}};
     v[1] = (tug_json){TUG_JSON_STRING, sizeof name - 1, {.text = name}};
-    v[2] = (tug_json){TUG_JSON_STRING, (uint32_t)text.n, {.text = text.p}};
+    v[2] = (tug_json){TUG_JSON_STRING, (uint32_t)kept.n, {.text = kept.p}};
     *out = v;
     return TUG_OK;
 }
@@ -30,26 +31,27 @@ tug_status tug_chat_arguments(tug_str text, tug_arena *arena, const tug_json **o
     if (tug_py_strip(text).n == 0) return TUG_OK;
     const tug_status s = tug_json_parse(text, arena, out, err);
     if (s == TUG_OK && (*out)->kind == TUG_JSON_OBJECT) return TUG_OK;
-    if (s != TUG_OK && s != TUG_EFORMAT) return s;
-    return wrap_text(text, arena, out, err);
+    if (s == TUG_OK || s == TUG_EFORMAT) return wrap_text(text, arena, out, err);
+    return s;
 }
 
 /* `arguments` as sent: the JSON text of the API, an object, or whatever else. */
 static tug_status read_arguments(const tug_json *v, tug_arena *arena,
                                  const tug_json **out, tug_err *err) {
-    *out = v;
-    if (!v || v->kind == TUG_JSON_OBJECT) return TUG_OK;
     *out = NULL;
-    if (v->kind == TUG_JSON_NULL) return TUG_OK;
+    if (!v || v->kind == TUG_JSON_NULL) return TUG_OK;
     if (v->kind == TUG_JSON_STRING) {
         return tug_chat_arguments(tug_json_text(v), arena, out, err);
+    }
+    if (v->kind == TUG_JSON_OBJECT) {
+        *out = v;
+        return TUG_OK;
     }
     tug_buf text = {0};
     tug_py_tojson(&text, v);
     tug_status s = tug_buf_ok(&text, err);
-    const tug_str kept = tug_arena_copy(arena, tug_buf_view(&text));
+    if (s == TUG_OK) s = wrap_text(tug_buf_view(&text), arena, out, err);
     tug_buf_free(&text);
-    if (s == TUG_OK) s = kept.p ? wrap_text(kept, arena, out, err) : fail_memory(err);
     return s;
 }
 

@@ -14,6 +14,7 @@
 int cli_fail(const tug_err *err) {
     (void)fflush(stdout);
     (void)fprintf(stderr, "tug: %s\n", err->msg);
+    if (err->code == TUG_ECANCELED) return CLI_INTERRUPTED;
     return err->code == TUG_EUSAGE ? CLI_USAGE : CLI_FAILED;
 }
 

@@ -1,6 +1,7 @@
 /* cli.h - what the commands share.  One file per command, one row in main.c's table.
  *
- * Exit codes: 0 done, 1 the world said no (one sentence on stderr), 2 wrong usage.
+ * Exit codes: 0 done, 1 the world said no (one sentence on stderr), 2 wrong usage,
+ * 130 ended by Ctrl-C, as shells have it.
  * Only this folder prints or exits.  SPDX-License-Identifier: MIT */
 #ifndef TUG_CLI_CLI_H
 #define TUG_CLI_CLI_H
@@ -10,7 +11,7 @@
 
 #include "base/status.h"
 
-enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
 
 /* One per command: argv[0] is the command's name. */
 int cmd_run(int argc, char **argv);

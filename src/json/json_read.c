@@ -50,7 +50,7 @@ static char peek(parser *ps) {
 
 static tug_status push(parser *ps, tug_json v) {
     if (ps->n_pending == ps->cap_pending) {
-        const size_t cap = ps->cap_pending ? ps->cap_pending * 2 : 64;
+        const size_t cap = ps->cap_pending * 2;
         tug_json *grown = tug_realloc_array(ps->pending, cap, sizeof *grown);
         if (!grown) return fail_memory(ps);
         ps->pending = grown;
@@ -336,11 +336,12 @@ tug_status tug_json_parse(tug_str in, tug_arena *arena, const tug_json **out,
     if (in.n >= UINT32_MAX) {
         return TUG_FAIL(err, TUG_ERANGE, "%zu bytes of JSON; the limit is 4 GiB", in.n);
     }
-    parser ps = {.arena = arena, .err = err};
+    parser ps = {.arena = arena, .cap_pending = 64, .err = err};
     ps.begin = ps.p = in.n ? in.p : "";
     ps.end = ps.begin + in.n;
     ps.text = tug_arena_array(arena, in.n + 1, 1);
-    tug_status s = ps.text ? read_document(&ps) : fail_memory(&ps);
+    ps.pending = tug_alloc_array(ps.cap_pending, sizeof *ps.pending);
+    tug_status s = ps.text && ps.pending ? read_document(&ps) : fail_memory(&ps);
     if (s == TUG_OK) {
         tug_json *root = tug_arena_array(arena, 1, sizeof *root);
         if (root) *root = ps.pending[0];

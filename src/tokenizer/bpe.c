@@ -37,7 +37,7 @@ static tug_status table_init(tug_bpe *bpe, uint64_t n_merges, tug_err *err) {
                         (unsigned long long)n_merges);
     }
     uint64_t size = 8;
-    while (size < 2 * n_merges) size *= 2;
+    while (size < n_merges + n_merges / 2) size *= 2;
     bpe->slots = tug_alloc_array(size, sizeof *bpe->slots);
     if (!bpe->slots) {
         return TUG_FAIL(err, TUG_ENOMEM, "out of memory for %llu merges",

@@ -61,6 +61,16 @@ static size_t decompose(int32_t cp, int32_t out[DECOMPOSED_MAX]) {
     return (size_t)n;
 }
 
+/* Most characters that decompose are made whole again; some are only old names of others,
+ * or excluded from composition. */
+static bool composes_back(int32_t cp) {
+    int32_t parts[DECOMPOSED_MAX];
+    const size_t n = decompose(cp, parts);
+    return utf8proc_normalize_utf32(parts, (utf8proc_ssize_t)n,
+                                    UTF8PROC_STABLE | UTF8PROC_COMPOSE) == 1 &&
+           parts[0] == cp;
+}
+
 static kind kind_of(int32_t cp) {
     if (cp < 0x300) return SETTLED;
     if ((cp >= 0x3400 && cp < 0xA000) || (cp >= 0xAC00 && cp < 0xD7A4)) {
@@ -75,10 +85,7 @@ static kind kind_of(int32_t cp) {
     }
     if (cp >= 0x1160 && cp < 0x1200) return ATTACHES;
     if (p->decomp_seqindex == UINT16_MAX || p->decomp_type != 0) return SETTLED;
-    /* It decomposes; most come back as they were, but not those of one part, nor those
-     * that are excluded from composition. */
-    int32_t parts[DECOMPOSED_MAX];
-    return p->comp_exclusion || decompose(cp, parts) == 1 ? ATTACHES : SETTLED;
+    return composes_back(cp) ? SETTLED : ATTACHES;
 }
 
 /* ---- one span ------------------------------------------------------------------ */

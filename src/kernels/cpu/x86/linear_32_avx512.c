@@ -58,7 +58,7 @@ INLINE void gemv_blocks(__m512 *sum, const tug_act_q8_32 *const *x, const char *
         const __m256i lo = f.expand(block, &d[0][r], &m[0][r]);
         const __m256i hi = pair ? f.expand(block + f.block_bytes, &d[1][r], &m[1][r])
                                 : _mm256_setzero_si256();
-        const __m512i u = _mm512_xor_si512(join(lo, hi), _mm512_set1_epi8(-128));
+        const __m512i u = flip64(pair64(lo, hi));
         for (int t = 0; t < n_tok; t++) {
             const __m512i xt = _mm512_loadu_si512(x[t][c / 8].q + 32 * b);
             parts[t][r] = dot_bytes(_mm512_setzero_si512(), u, xt);

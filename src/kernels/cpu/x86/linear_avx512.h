@@ -4,6 +4,9 @@
 #ifndef TUG_KERNELS_CPU_X86_LINEAR_AVX512_H
 #define TUG_KERNELS_CPU_X86_LINEAR_AVX512_H
 
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/x86/linear_v64_avx512.h"
+
 #include "kernels/cpu/x86/linear_expand.h"
 
 /* sum += products of unsigned bytes of u and signed bytes of s, four to a lane; and of
@@ -16,10 +19,6 @@ INLINE __m512i dot_bytes(__m512i sum, __m512i u, __m512i s) {
 INLINE __m512i dot_words(__m512i sum, __m512i a, __m512i b) {
     __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
     return sum;
-}
-
-INLINE __m512i join(__m256i lo, __m256i hi) {
-    return _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
 }
 
 INLINE __m512i broadcast32(const void *p) {

@@ -48,6 +48,23 @@ typedef struct format {
     int group; /* columns per scale in a tile: 16, 32 or 256 */
 } format;
 
+/* Of the 16 scales those of columns [64 i, 64 i + 64), each where its columns are in a
+ * register of 16-bit (pairs of columns) or 32-bit (fours of columns) lanes. */
+INLINE __m512i spread_words(__m256i scale, int i) {
+    const __m512i group = _mm512_cvtepu8_epi16(_mm256_setr_epi64x(
+        0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+    return _mm512_permutexvar_epi16(
+        _mm512_add_epi16(group, _mm512_set1_epi16((short)(4 * i))),
+        _mm512_castsi256_si512(scale));
+}
+
+INLINE __m512i spread_dwords(__m256i scale, int i) {
+    const __m512i group =
+        _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    return _mm512_permutexvar_epi32(_mm512_add_epi32(group, _mm512_set1_epi32(4 * i)),
+                                    _mm512_cvtepi16_epi32(scale));
+}
+
 /* ---- few tokens ------------------------------------------------------------------- */
 
 /* Unpacked weights as registers of 64 columns, with what multiplies their products. */
@@ -61,20 +78,9 @@ typedef struct row {
 INLINE void unpack_row(row *o, const tug_expanded *e, format f) {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        o->w[i] = join(e->w[2 * i], e->w[2 * i + 1]);
-        if (f.bias == 128) {
-            const __m512i lane =
-                _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-            o->scale[i] =
-                _mm512_permutexvar_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(4 * i)),
-                                         _mm512_cvtepi16_epi32(e->scale));
-        } else {
-            const __m512i lane = _mm512_cvtepu8_epi16(_mm256_setr_epi64x(
-                0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
-            o->scale[i] = _mm512_permutexvar_epi16(
-                _mm512_add_epi16(lane, _mm512_set1_epi16((short)(4 * i))),
-                _mm512_castsi256_si512(e->scale));
-        }
+        o->w[i] = e->w[i];
+        o->scale[i] =
+            f.bias == 128 ? spread_dwords(e->scale, i) : spread_words(e->scale, i);
     }
     o->own_scale = e->scale;
     o->min = e->min;
@@ -102,7 +108,7 @@ INLINE __m512i dot_row(const row *o, const tug_act_q8_256 *x, format f) {
     if (f.n_min == 0) return sum;
     const __m256i x_sums =
         f.n_min == 16 ? load256(x->sum16) : _mm256_zextsi128_si256(load128(x->sum32));
-    return join(
+    return pair64(
         _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1)),
         _mm256_madd_epi16(o->min, x_sums));
 }
@@ -169,18 +175,32 @@ INLINE void gemv(const tug_linear_args *a, format f) {
 
 /* ---- panels ----------------------------------------------------------------------- */
 
+/* The bytes that a panel takes for 64 unpacked weights: value + 128, or the weights as
+ * they are if they are unsigned.  For one scale per 256 columns the value is the exact
+ * product with its sub-block's scale, *negated*: Q3_K's -4..3 times -32..31 fits in eight
+ * bits only then (-124..128 becomes -128..124).  It is looked up in the 8 products of the
+ * scale with each weight. */
+INLINE __m512i panel_bytes(__m512i w, __m512i spread_scale, format f) {
+    if (f.group == 256) {
+        const __m512i minus_w = _mm512_broadcast_i32x4(_mm_sub_epi16(
+            _mm_set1_epi16((short)f.bias), _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7)));
+        const __m512i products = _mm512_mullo_epi16(spread_scale, minus_w);
+        return _mm512_shuffle_epi8(flip64(_mm512_packs_epi16(products, products)), w);
+    }
+    return f.bias == 0 ? w : _mm512_add_epi8(w, _mm512_set1_epi8((char)(128 - f.bias)));
+}
+
 INLINE void fill_panel(panel *p, const char *const *rows, format f) {
     uint8_t w[16][256] __attribute__((aligned(64)));
     int32_t scale[16][16] __attribute__((aligned(64)));
     int16_t min[16][16];
     tug_f16 d[16], dmin[16];
-    const __m256i offset = _mm256_set1_epi8((char)(f.bias == 0 ? 0 : 128 - f.bias));
     for (int r = 0; r < 16; r++) {
         tug_expanded e;
         f.expand(rows[r], &e);
-        for (int i = 0; i < 8; i++) {
-            _mm256_store_si256((__m256i *)(void *)(w[r] + (ptrdiff_t)32 * i),
-                               _mm256_add_epi8(e.w[i], offset));
+        for (int i = 0; i < 4; i++) {
+            _mm512_store_si512(w[r] + (ptrdiff_t)64 * i,
+                               panel_bytes(e.w[i], spread_words(e.scale, i), f));
         }
         _mm512_store_si512(scale[r], _mm512_cvtepi16_epi32(e.scale));
         if (f.n_min > 0) _mm256_storeu_si256((__m256i *)(void *)min[r], e.min);
@@ -192,7 +212,7 @@ INLINE void fill_panel(panel *p, const char *const *rows, format f) {
         transpose4(column, w[0] + (ptrdiff_t)16 * i, sizeof w[0]);
         for (int j = 0; j < 4; j++) _mm512_store_si512(p->w[4 * i + j], column[j]);
     }
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4 && f.group < 256; i++) {
         transpose4(column, scale[0] + (ptrdiff_t)4 * i, sizeof scale[0]);
         for (int j = 0; j < 4; j++) _mm512_store_si512(p->scale[4 * i + j], column[j]);
     }
@@ -200,7 +220,9 @@ INLINE void fill_panel(panel *p, const char *const *rows, format f) {
         transpose4(column, min[0] + (ptrdiff_t)8 * i, sizeof min[0]);
         for (int j = 0; j < 4; j++) _mm512_store_si512(p->min[4 * i + j], column[j]);
     }
-    _mm512_store_ps(p->d, widen_f16(d));
+    const __m512 scales = widen_f16(d);
+    _mm512_store_ps(p->d,
+                    f.group == 256 ? _mm512_sub_ps(_mm512_setzero_ps(), scales) : scales);
     _mm512_store_ps(p->dmin, widen_f16(dmin));
 }
 
@@ -373,8 +395,8 @@ INLINE void gemm(const tug_linear_args *a, format f) {
             gemm(a, f);                                            \
         }                                                          \
     }
-DEFINE(q2_k, 0, 16, 16)
-DEFINE(q3_k, 4, 0, 16)
+DEFINE(q2_k, 0, 16, 256)
+DEFINE(q3_k, 4, 0, 256)
 DEFINE(q4_k, 0, 8, 32)
 DEFINE(q5_k, 0, 8, 32)
 DEFINE(q6_k, 32, 0, 16)

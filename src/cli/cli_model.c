@@ -1,0 +1,94 @@
+/* cli_model.c - see cli_model.h.  SPDX-License-Identifier: MIT */
+#include "cli/cli_model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/sys.h"
+#include "cli/interrupt.h"
+
+static bool on_load(void *ud, uint64_t done, uint64_t total) {
+    cli_model *m = ud;
+    cli_progress_update(&m->progress, done, total);
+    return !cli_interrupt_pending();
+}
+
+static bool on_prefill(void *ud, uint64_t done, uint64_t total) {
+    cli_model *m = ud;
+    const uint64_t all = m->done_total ? m->done_total : total;
+    cli_progress_update(&m->progress, m->done_before + done, all);
+    return !cli_interrupt_pending();
+}
+
+tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *err) {
+    *m = (cli_model){0};
+    const tug_model_params params = {
+        .path = o->model,
+        .n_threads = (int)o->n_threads,
+        .cpu_level = o->cpu_level,
+        .on_load = on_load,
+        .ud = m,
+    };
+    cli_progress_init(&m->progress);
+    cli_progress_begin(&m->progress, "loading");
+    const double start = tug_now();
+    const tug_status status = tug_model_open(&m->model, &params, err);
+    m->load_s = tug_now() - start;
+    cli_progress_end(&m->progress);
+    return status;
+}
+
+void cli_model_close(cli_model *m) {
+    tug_session_destroy(&m->session);
+    tug_model_close(&m->model);
+}
+
+tug_status cli_model_start(cli_model *m, const cli_engine_options *o, int64_t n_ctx,
+                           tug_err *err) {
+    const tug_session_params params = {
+        .n_ctx = n_ctx,
+        .n_batch = o->n_batch,
+        .kv_type = o->kv_type,
+        .on_prefill = on_prefill,
+        .ud = m,
+    };
+    return tug_session_create(&m->session, m->model, &params, err);
+}
+
+tug_status cli_model_append(cli_model *m, const int32_t *ids, int64_t n, int64_t first,
+                            tug_logits_fn *fn, void *ud, tug_err *err) {
+    const int64_t before = tug_session_n_tokens(m->session);
+    const double start = tug_now();
+    if (!m->progress.what) cli_progress_begin(&m->progress, "reading the prompt");
+    const tug_status status =
+        tug_session_append_each(m->session, ids, n, first, fn, ud, err);
+    if (!m->done_total) cli_progress_end(&m->progress);
+    m->prefill_s += tug_now() - start;
+    m->n_prefill += tug_session_n_tokens(m->session) - before;
+    return status;
+}
+
+uint64_t cli_peak_ram(void) {
+    static const char path[] = "/proc/self/status", key[] = "VmHWM:";
+    enum { MAX_STATUS_BYTES = 1 << 16 };
+    tug_file f;
+    tug_buf text = {0};
+    uint64_t kib = 0;
+    if (tug_file_open(&f, path, NULL) != TUG_OK) return 0;
+    /* Files of /proc say they have no bytes, so they are read to their end. */
+    if (tug_read_all(f.fd, path, MAX_STATUS_BYTES, &text, NULL) == TUG_OK && text.p) {
+        const char *line = strstr(text.p, key);
+        if (line) kib = strtoull(line + sizeof key - 1, NULL, 10);
+    }
+    tug_buf_free(&text);
+    tug_file_close(&f);
+    return kib * 1024;
+}
+
+void cli_print_peak_ram(void) {
+    const double bytes = (double)cli_peak_ram();
+    const bool large = bytes >= 1e9;
+    (void)fprintf(stderr, " · peak RAM %.1f %s\n", bytes * (large ? 1e-9 : 1e-6),
+                  large ? "GB" : "MB");
+}

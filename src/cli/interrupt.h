@@ -1,0 +1,12 @@
+/* interrupt.h - Ctrl-C asks the running work to end; pressed again before anything has
+ * noticed, it ends the program.  SPDX-License-Identifier: MIT */
+#ifndef TUG_CLI_INTERRUPT_H
+#define TUG_CLI_INTERRUPT_H
+
+#include <stdbool.h>
+
+void cli_interrupt_install(void);
+bool cli_interrupt_pending(void);
+void cli_interrupt_clear(void);
+
+#endif

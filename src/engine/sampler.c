@@ -1,0 +1,318 @@
+/* sampler.c - from a row of logits to the next token.
+ *
+ * OWNS   the random generator, the penalty window and the scratch of one sampler.
+ * NOT    when to stop (generation.c), which defaults a model has (model.c reads them).
+ *
+ * The order is penalties, temperature, top-k, top-p, min-p, draw.  Temperature comes
+ * before the filters, as in Hugging Face transformers and in vLLM; llama.cpp filters
+ * first, which keeps other candidates whenever the temperature is not 1.
+ *
+ * Every filter keeps the beginning of one order: logits from high to low, equal ones by
+ * id.  So a filter is a length, and only that beginning has to be sorted.
+ *
+ * What cannot happen with a healthy model still has a result: a NaN logit counts as
+ * -infinity, +infinity as the largest float, and a row of nothing but -infinity gives 0.
+ * SPDX-License-Identifier: MIT */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "base/status.h"
+#include "base/sys.h"
+#include "tug.h"
+
+/* Penalty windows above this are refused: four times the longest context we know. */
+enum { MAX_LAST_N = 1 << 20 };
+
+/* Without top-k, how many candidates are sorted before the first look at top-p and
+ * min-p, and how many times more before the next.  A trained model's nucleus has a few
+ * dozen; a wrong guess costs one more scan. */
+enum { FIRST_GUESS = 256, GUESS_GROWTH = 16 };
+
+typedef struct candidate {
+    double weight; /* exp((logit - largest) / temperature): its share before the sum */
+    float logit;
+    int32_t id;
+} candidate;
+
+struct tug_sampler {
+    tug_sampler_params params;
+    int32_t n_vocab;
+    tug_rng rng;
+    float *logits;   /* owned, (n_vocab,): the row after penalties, no NaN or +inf */
+    candidate *kept; /* owned, (n_vocab,) */
+    int32_t *count;  /* owned, (n_vocab,): occurrences in the window; NULL: no penalty */
+    int32_t *window; /* owned, (penalty_last_n,): ring of ids; NULL: all, or no penalty */
+    int64_t n_accepted; /* tokens the ring has seen */
+};
+
+static bool penalties_on(const tug_sampler_params *p) {
+    return p->penalty_last_n != 0 &&
+           (p->repeat_penalty != 1.0f || p->presence_penalty != 0.0f ||
+            p->frequency_penalty != 0.0f);
+}
+
+static tug_status check_params(const tug_sampler_params *p, int64_t n_vocab,
+                               tug_err *err) {
+    if (n_vocab < 1 || n_vocab > INT32_MAX) {
+        return TUG_FAIL(err, TUG_ERANGE, "a vocabulary of %lld tokens cannot be sampled",
+                        (long long)n_vocab);
+    }
+    if (!isfinite(p->temperature)) {
+        return TUG_FAIL(err, TUG_ERANGE,
+                        "temperature must be a finite number (0 is greedy)");
+    }
+    if (!(p->top_p >= 0.0f)) {
+        return TUG_FAIL(err, TUG_ERANGE, "top_p must be 0 or more (1 switches it off)");
+    }
+    if (!(p->min_p <= 1.0f)) {
+        return TUG_FAIL(err, TUG_ERANGE, "min_p must be at most 1 (0 switches it off)");
+    }
+    if (!(p->repeat_penalty > 0.0f) || !isfinite(p->repeat_penalty)) {
+        return TUG_FAIL(err, TUG_ERANGE,
+                        "repeat_penalty must be greater than 0 (1 switches it off)");
+    }
+    if (!isfinite(p->presence_penalty) || !isfinite(p->frequency_penalty)) {
+        return TUG_FAIL(err, TUG_ERANGE,
+                        "presence_penalty and frequency_penalty must be "
+                        "finite numbers (0 switches them off)");
+    }
+    if (p->penalty_last_n < -1 || p->penalty_last_n > MAX_LAST_N) {
+        return TUG_FAIL(err, TUG_ERANGE, "penalty_last_n must be between -1 (all) and %d",
+                        MAX_LAST_N);
+    }
+    return TUG_OK;
+}
+
+tug_sampler_params tug_sampler_defaults(const tug_model *model) {
+    const tug_model_info info = tug_model_get_info(model);
+    return (tug_sampler_params){
+        .temperature = info.temperature,
+        .top_k = info.top_k,
+        .top_p = info.top_p,
+        .repeat_penalty = 1.0f,
+        .penalty_last_n = 64, /* what other engines look back on once a penalty is set */
+    };
+}
+
+static tug_status allocate(tug_sampler *s, tug_err *err) {
+    const size_t n = (size_t)s->n_vocab;
+    s->logits = tug_alloc_array(n, sizeof *s->logits);
+    s->kept = tug_alloc_array(n, sizeof *s->kept);
+    bool ok = s->logits && s->kept;
+    if (penalties_on(&s->params)) {
+        s->count = tug_alloc_array(n, sizeof *s->count);
+        if (s->count) memset(s->count, 0, n * sizeof *s->count);
+        ok = ok && s->count;
+        if (s->params.penalty_last_n > 0) {
+            s->window =
+                tug_alloc_array((size_t)s->params.penalty_last_n, sizeof *s->window);
+            ok = ok && s->window;
+        }
+    }
+    return ok ? TUG_OK
+              : TUG_FAIL(err, TUG_ENOMEM, "out of memory for a sampler over %d tokens",
+                         s->n_vocab);
+}
+
+tug_status tug_sampler_create(tug_sampler **out, int64_t n_vocab,
+                              const tug_sampler_params *params, tug_err *err) {
+    *out = NULL;
+    TUG_TRY(check_params(params, n_vocab, err));
+    tug_sampler *s = tug_alloc_zero(sizeof *s);
+    if (!s) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for a sampler");
+    s->params = *params;
+    s->n_vocab = (int32_t)n_vocab;
+    tug_rng_seed(&s->rng, params->seed);
+    const tug_status status = allocate(s, err);
+    if (status != TUG_OK) {
+        tug_sampler_destroy(&s);
+        return status;
+    }
+    *out = s;
+    return TUG_OK;
+}
+
+void tug_sampler_destroy(tug_sampler **sampler) {
+    tug_sampler *s = *sampler;
+    if (!s) return;
+    tug_free(s->logits);
+    tug_free(s->kept);
+    tug_free(s->count);
+    tug_free(s->window);
+    tug_free(s);
+    *sampler = NULL;
+}
+
+tug_status tug_sampler_accept(tug_sampler *s, int32_t id, tug_err *err) {
+    if (id < 0 || id >= s->n_vocab) {
+        return TUG_FAIL(err, TUG_ERANGE,
+                        "token id %d is outside the vocabulary (0 to %d)", id,
+                        s->n_vocab - 1);
+    }
+    if (!s->count) return TUG_OK;
+    if (s->window) {
+        int32_t *slot = &s->window[s->n_accepted % s->params.penalty_last_n];
+        if (s->n_accepted >= s->params.penalty_last_n) s->count[*slot]--;
+        *slot = id;
+        s->n_accepted++;
+    }
+    s->count[id]++;
+    return TUG_OK;
+}
+
+/* ---- one pick ------------------------------------------------------------------------ */
+
+static float penalised(const tug_sampler_params *p, float x, int32_t count) {
+    x = x > 0.0f ? x / p->repeat_penalty : x * p->repeat_penalty;
+    return x - p->presence_penalty - p->frequency_penalty * (float)count;
+}
+
+/* The first id from `at` on whose logit is above `limit`, or n.  Almost every logit is not
+ * above, so 16 at a time are asked first, in a loop the compiler turns into vectors. */
+static int32_t next_above(const float *logits, int32_t at, int32_t n, float limit) {
+    for (int any = 0; n - at >= 16; at += 16) {
+        for (int i = 0; i < 16; i++) any |= logits[at + i] > limit;
+        if (any) break;
+    }
+    while (at < n && !(logits[at] > limit)) at++;
+    return at;
+}
+
+/* Fills s->logits and returns the id of the largest, the first of equals. */
+static int32_t prepare(tug_sampler *s, const float *logits) {
+    float *x = s->logits;
+    const int32_t n = s->n_vocab;
+    memcpy(x, logits, (size_t)n * sizeof *x);
+    for (int32_t id = 0; s->count && id < n; id++) {
+        if (s->count[id]) x[id] = penalised(&s->params, x[id], s->count[id]);
+    }
+    for (int32_t id = 0; id < n; id++) {
+        x[id] = x[id] <= FLT_MAX ? x[id] : x[id] > FLT_MAX ? FLT_MAX : -INFINITY;
+    }
+    int32_t best = 0;
+    for (int32_t id = next_above(x, 0, n, -INFINITY); id < n;
+         id = next_above(x, id + 1, n, x[id])) {
+        best = id;
+    }
+    return best;
+}
+
+static double weight(const tug_sampler *s, float logit, float largest) {
+    return exp(((double)logit - (double)largest) / (double)s->params.temperature);
+}
+
+static bool before(const candidate *a, const candidate *b) {
+    return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
+}
+
+/* heap (n,) has the last candidate of the order at its root; repairs it downwards. */
+static void sift_down(candidate *heap, int32_t n, int32_t at) {
+    const candidate moved = heap[at];
+    for (int64_t child; (child = 2 * (int64_t)at + 1) < n; at = (int32_t)child) {
+        if (child + 1 < n && before(&heap[child], &heap[child + 1])) child++;
+        if (!before(&moved, &heap[child])) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = moved;
+}
+
+/* Puts the first k of the order into s->kept, sorted.  One scan: ids come in rising
+ * order, so a later equal logit never displaces an earlier one. */
+static void select_first(tug_sampler *s, int32_t k) {
+    candidate *heap = s->kept;
+    for (int32_t id = 0; id < k; id++)
+        heap[id] = (candidate){.logit = s->logits[id], .id = id};
+    for (int32_t at = k / 2 - 1; at >= 0; at--) sift_down(heap, k, at);
+    for (int32_t id = k;
+         (id = next_above(s->logits, id, s->n_vocab, heap[0].logit)) < s->n_vocab; id++) {
+        heap[0] = (candidate){.logit = s->logits[id], .id = id};
+        sift_down(heap, k, 0);
+    }
+    for (int32_t n = k - 1; n > 0; n--) {
+        const candidate last = heap[0];
+        heap[0] = heap[n];
+        heap[n] = last;
+        sift_down(heap, n, 0);
+    }
+}
+
+/* How many of the n sorted candidates top-p and min-p keep, at least one.  `total` is
+ * the weight of everything top-p looks at. */
+static int32_t cut(const tug_sampler *s, int32_t n, double total) {
+    const double top_p = s->params.top_p < 1.0f ? (double)s->params.top_p : INFINITY;
+    double sum = s->kept[0].weight;
+    for (int32_t i = 1; i < n; i++) {
+        const double w = s->kept[i].weight;
+        if (sum >= top_p * total || w < (double)s->params.min_p * s->kept[0].weight)
+            return i;
+        sum += w;
+    }
+    return n;
+}
+
+/* top-k given: everything after it happens among those k. */
+static int32_t keep_top_k(tug_sampler *s, int32_t k, float largest) {
+    double total = 0.0;
+    select_first(s, k);
+    for (int32_t i = 0; i < k; i++) {
+        s->kept[i].weight = weight(s, s->kept[i].logit, largest);
+        total += s->kept[i].weight;
+    }
+    return cut(s, k, total);
+}
+
+/* No top-k: sorts as many candidates as it takes until top-p or min-p cut. */
+static int32_t keep_nucleus(tug_sampler *s, float largest) {
+    double total = 0.0;
+    for (int32_t id = 0; id < s->n_vocab; id++)
+        total += weight(s, s->logits[id], largest);
+    for (int64_t guess = FIRST_GUESS;; guess *= GUESS_GROWTH) {
+        const int32_t k = guess < s->n_vocab ? (int32_t)guess : s->n_vocab;
+        select_first(s, k);
+        for (int32_t i = 0; i < k; i++) {
+            s->kept[i].weight = weight(s, s->kept[i].logit, largest);
+        }
+        const int32_t n = cut(s, k, total);
+        if (n < k || k == s->n_vocab) return n;
+    }
+}
+
+static int32_t keep_all(tug_sampler *s, float largest) {
+    for (int32_t id = 0; id < s->n_vocab; id++) {
+        const float x = s->logits[id];
+        s->kept[id] = (candidate){.weight = weight(s, x, largest), .logit = x, .id = id};
+    }
+    return s->n_vocab;
+}
+
+static int32_t draw(tug_sampler *s, int32_t n) {
+    double total = 0.0;
+    for (int32_t i = 0; i < n; i++) total += s->kept[i].weight;
+    double left = tug_rng_unit(&s->rng) * total;
+    int32_t last = 0; /* for the rounding of the last subtraction */
+    for (int32_t i = 0; i < n; i++) {
+        if (s->kept[i].weight == 0.0) continue;
+        if (left < s->kept[i].weight) return s->kept[i].id;
+        left -= s->kept[i].weight;
+        last = s->kept[i].id;
+    }
+    return last;
+}
+
+int32_t tug_sampler_pick(tug_sampler *s, const float *logits) {
+    const tug_sampler_params *p = &s->params;
+    const int32_t best = prepare(s, logits);
+    const float largest = s->logits[best];
+    if (p->temperature <= 0.0f || largest == -INFINITY) return best;
+    int32_t n;
+    if (p->top_k > 0 && p->top_k < s->n_vocab) {
+        n = keep_top_k(s, p->top_k, largest);
+    } else if (p->top_p < 1.0f || p->min_p > 0.0f) {
+        n = keep_nucleus(s, largest);
+    } else {
+        n = keep_all(s, largest);
+    }
+    return draw(s, n);
+}

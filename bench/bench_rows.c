@@ -79,6 +79,7 @@ static void run_swiglu(bench *b, const bench_case *c) {
     b->k.swiglu(b->y, b->x, b->z, c->n);
 }
 static void run_sigmoid_mul(bench *b, const bench_case *c) {
+    memcpy(b->y, b->z, (size_t)c->n * sizeof *b->y); /* or it decays to subnormals */
     b->k.sigmoid_mul(b->y, b->x, c->n);
 }
 static void run_rope(bench *b, const bench_case *c) {

@@ -5,7 +5,6 @@
 #   make                     optimised binary            build/tug
 #   make bench               benchmarks                 build/bench/*
 #   make check               unit, kernel, golden tests  build/tests/*
-#   make bench               benchmarks                 build/bench/*
 #   make SAN=asan ...        ASan + UBSan                build-asan/
 #   make SAN=tsan ...        TSan                        build-tsan/
 #   make SAN=fuzz CC=clang fuzz   libFuzzer targets      build-fuzz/tests/fuzz/*

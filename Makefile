@@ -3,9 +3,11 @@
 # pkg-config, PCRE2, utf8proc, libedit; cmocka for the tests (./dev installs them).
 #
 #   make                     optimised binary            build/tug
+#   make bench               benchmarks                 build/bench/*
 #   make check               unit, kernel, golden tests  build/tests/*
 #   make SAN=asan ...        ASan + UBSan                build-asan/
 #   make SAN=tsan ...        TSan                        build-tsan/
+#   make SAN=fuzz CC=clang fuzz   libFuzzer targets      build-fuzz/tests/fuzz/*
 #   make V=1                 show the commands
 
 SAN ?=
@@ -16,6 +18,7 @@ Q   := $(if $(filter 1,$(V)),,@)
 OPT_        := -O3 -g
 OPT_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan    := -O1 -g -fsanitize=thread
+OPT_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LDSAN_asan  := -fsanitize=address,undefined
 LDSAN_tsan  := -fsanitize=thread
 
@@ -32,6 +35,10 @@ FLAGS = $(WARN) $(OPT_$(SAN)) -D_GNU_SOURCE -Isrc -Iinclude $(PKG_CFLAGS) \
 LIBS  = $(PKG_LIBS) -lm -lpthread
 
 LIB_SRC := $(sort $(shell find src -name '*.c' -not -path 'src/cli/*'))
+ifeq ($(SAN),fuzz)
+# Fuzz targets feed readers; clang needs minutes for a wide kernel under the sanitizers.
+LIB_SRC := $(filter-out src/kernels/% src/backend/% src/model/% src/engine/%,$(LIB_SRC))
+endif
 CLI_SRC := $(sort $(wildcard src/cli/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
@@ -43,7 +50,10 @@ TESTS     := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 HELP_SRC  := $(filter-out $(TEST_SRC) $(wildcard tests/*/fuzz_*.c),$(sort $(wildcard tests/*/*.c)))
 HELP_OBJ  := $(HELP_SRC:%.c=$(B)/%.o)
 
-BENCHES   := $(patsubst %.c,$(B)/%,$(sort $(wildcard bench/bench_*.c)))
+# A benchmark is bench/bench_<name>.c; other bench/*.c are linked into every one.
+BENCH_SRC := $(sort $(wildcard bench/bench_*.c))
+BENCHES   := $(BENCH_SRC:%.c=$(B)/%)
+BENCH_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_SRC),$(sort $(wildcard bench/*.c))))
 
 all: $(B)/tug
 
@@ -52,6 +62,7 @@ $(B)/%_avx512.o: FLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnn
 $(B)/src/kernels/cpu/ref/%.o: FLAGS += -ffp-contract=off
 $(B)/src/quant/%.o: FLAGS += -ffp-contract=off
 $(B)/tests/%.o: FLAGS += -Wno-pedantic -Itests
+$(B)/bench/%.o: FLAGS += -I.
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -70,11 +81,26 @@ $(B)/tests/%: $(B)/tests/%.o $(HELP_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(HELP_OBJ) $(B)/libtug.a $(LIBS) -lcmocka
 
-$(B)/bench/%: $(B)/bench/%.o $(B)/libtug.a
+# A fuzz target is tests/fuzz/fuzz_<name>.c; run it with a folder for its corpus.
+FUZZERS  := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(TEST_SRC),$(wildcard tests/support/*.c tests/fault/*.c)))
+
+$(FUZZERS): $(B)/%: $(B)/%.o $(FUZZ_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
-	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(B)/libtug.a $(LIBS)
+	$(Q)$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS)
+
+$(B)/tests/fuzz/fuzz_tokenizer: $(B)/tests/support/tiny_vocab.o
+
+$(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS)
+
+# It times the chunked delta rule of the tests against the recurrence.
+$(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 
 tests: $(TESTS) $(B)/tug
+bench: $(BENCHES)
+fuzz: $(FUZZERS)
 
 CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
 
@@ -83,11 +109,9 @@ check: tests
 	$(Q)sh tools/check_isa_objs.sh $(B)
 	$(Q)TUG=$(B)/tug python3 tests/run.py $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
 
-bench: $(BENCHES)
-
 clean:
-	rm -rf build build-asan build-tsan
+	rm -rf build build-asan build-tsan build-fuzz
 
-.PHONY: all tests check bench clean
+.PHONY: all tests check bench fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

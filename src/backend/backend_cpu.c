@@ -151,6 +151,16 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
     return TUG_OK;
 }
 
+/* ---- sharing work -------------------------------------------------------------------- */
+
+/* About 10 us of one core: the cost of a hand-over and back, a few times. */
+#define MACS_WORTH_SHARING 100000
+
+void tug_cpu_for(tug_backend *be, int64_t n, int64_t grain, int64_t macs,
+                 tug_range_fn *fn, void *ud) {
+    tug_pool_for(be->pool, n, macs < MACS_WORTH_SHARING ? max64(n, 1) : grain, fn, ud);
+}
+
 /* ---- tokens one by one --------------------------------------------------------------- */
 
 typedef struct rows_job {
@@ -179,7 +189,7 @@ static void embed_rows(void *ud, int64_t begin, int64_t end, int thread) {
 void tug_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
                   int64_t n_tok) {
     rows_job j = {.be = be, .y = x, .embedding = w, .ids = ids};
-    tug_pool_for(be->pool, n_tok, 8, embed_rows, &j);
+    tug_cpu_for(be, n_tok, 8, n_tok * w->n_cols * 4, embed_rows, &j);
 }
 
 static void rmsnorm_rows(void *ud, int64_t begin, int64_t end, int thread) {
@@ -193,7 +203,7 @@ static void rmsnorm_rows(void *ud, int64_t begin, int64_t end, int thread) {
 void tug_op_rmsnorm(tug_backend *be, float *y, const float *x, const float *w,
                     int64_t n_tok, int64_t n, float eps) {
     rows_job j = {.be = be, .y = y, .x = x, .w = w, .n = n, .eps = eps};
-    tug_pool_for(be->pool, n_tok, 16, rmsnorm_rows, &j);
+    tug_cpu_for(be, n_tok, 16, n_tok * n, rmsnorm_rows, &j);
 }
 
 static void add_rows(void *ud, int64_t begin, int64_t end, int thread) {
@@ -204,7 +214,7 @@ static void add_rows(void *ud, int64_t begin, int64_t end, int thread) {
 
 void tug_op_add(tug_backend *be, float *x, const float *y, int64_t n_tok, int64_t n) {
     rows_job j = {.be = be, .y = x, .x = y, .n = n};
-    tug_pool_for(be->pool, n_tok, 16, add_rows, &j);
+    tug_cpu_for(be, n_tok, 16, n_tok * n, add_rows, &j);
 }
 
 static void convert_rows(void *ud, int64_t begin, int64_t end, int thread) {
@@ -224,7 +234,7 @@ void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, const float *x
                   .x = x,
                   .n = n,
                   .act_bytes = tug_act_row_bytes(kind, n)};
-    tug_pool_for(be->pool, n_tok, 16, convert_rows, &j);
+    tug_cpu_for(be, n_tok, 16, n_tok * n * 2, convert_rows, &j);
 }
 
 /* ---- projections --------------------------------------------------------------------- */
@@ -289,6 +299,6 @@ void tug_op_project(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
         n_rows += p[i].w.n_rows;
     }
     project_job j = {be, p, n_proj, dst, dst_stride, x, n_tok};
-    tug_pool_for(be->pool, n_rows, tug_cpu_row_grain(be, n_rows, n_tok), project_rows,
-                 &j);
+    tug_cpu_for(be, n_rows, tug_cpu_row_grain(be, n_rows, n_tok),
+                n_rows * p[0].w.n_cols * n_tok, project_rows, &j);
 }

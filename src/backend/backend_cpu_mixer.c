@@ -63,7 +63,7 @@ void tug_op_attn_prepare(tug_backend *be, const tug_attn_shape *s, float *qkv,
                   .kv = kv,
                   .pos0 = pos0,
                   .n_tok = n_tok};
-    tug_pool_for(be->pool, n_tok, 4, prepare_tokens, &j);
+    tug_cpu_for(be, n_tok, 4, n_tok * stride * 2, prepare_tokens, &j);
 }
 
 /* One piece: all query heads of one kv head, for a tile of tokens. */
@@ -135,7 +135,8 @@ void tug_op_attn(tug_backend *be, const tug_attn_shape *s, float *out, const flo
                   .n_tok = n_tok,
                   .tile_tok = tile_tok,
                   .n_tile = (n_tok + tile_tok - 1) / tile_tok};
-    tug_pool_for(be->pool, j.n_tile * s->n_kv_head, 1, attend_pieces, &j);
+    tug_cpu_for(be, j.n_tile * s->n_kv_head, 1,
+                2 * n_tok * (pos0 + n_tok) * s->n_head * s->head_dim, attend_pieces, &j);
 }
 
 /* ---- Gated DeltaNet ------------------------------------------------------------------ */
@@ -231,5 +232,6 @@ void tug_op_delta(tug_backend *be, const tug_delta_shape *s, float *out,
                   const float *dt_bias, const float *a_coef, const float *norm,
                   tug_delta_state *state, int64_t n_tok) {
     delta_job j = {be, s, out, proj, stride, conv_w, dt_bias, a_coef, norm, state, n_tok};
-    tug_pool_for(be->pool, s->n_k_head, 1, delta_pieces, &j);
+    tug_cpu_for(be, s->n_k_head, 1, 3L * n_tok * s->n_v_head * s->dk * s->dv,
+                delta_pieces, &j);
 }

@@ -234,7 +234,7 @@ void tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float
                  .router_logits = router_logits,
                  .n_used = n_used,
                  .n_tok = n_tok};
-    tug_pool_for(be->pool, n_tok, 16, route_tokens, &j);
+    tug_cpu_for(be, n_tok, 16, n_tok * w->gate.n_mat * 4, route_tokens, &j);
     assign_slots(&j);
     convert_inputs(&j);
 
@@ -248,5 +248,5 @@ void tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float
     j.pieces_per_expert = n_pieces(w->down.n_rows);
     tug_pool_for(be->pool, j.n_shared_pieces + be->routing.n_active * j.pieces_per_expert,
                  1, down_pieces, &j);
-    tug_pool_for(be->pool, n_tok, 16, combine_tokens, &j);
+    tug_cpu_for(be, n_tok, 16, n_tok * n_used * w->down.n_rows, combine_tokens, &j);
 }

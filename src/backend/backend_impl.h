@@ -48,6 +48,11 @@ struct tug_backend {
 void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, const float *x,
                      int64_t n, int64_t n_tok);
 
+/* tug_pool_for, unless the work is so small that waking the others costs more than it
+ * saves: `macs` is the op's multiplications, roughly.  A result never depends on this. */
+void tug_cpu_for(tug_backend *be, int64_t n, int64_t grain, int64_t macs, tug_range_fn *fn,
+                 void *ud);
+
 /* Rows of a weight that one thread takes at a time: few enough to share the work of one
  * token evenly, enough to amortise a tile of a batch. */
 int64_t tug_cpu_row_grain(const tug_backend *be, int64_t n_rows_total, int64_t n_tok);

@@ -12,10 +12,11 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *what;
 } commands[] = {
-    {"run", cmd_run, "continue a text, or chat"},
-    {"eval", cmd_eval, "perplexity of a text"},
+    {"run", cmd_run, "generate text from a prompt, or chat"},
+    {"eval", cmd_eval, "perplexity of a text, log-likelihood of token ids"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
-    {"render", cmd_render, "show the prompt a chat request becomes"},
+    {"inspect", cmd_inspect, "what is in a GGUF file"},
+    {"render", cmd_render, "the exact prompt text of a chat request"},
     {NULL, NULL, NULL},
 };
 

@@ -14,7 +14,8 @@
 
 enum {
     TEXT_MAX_BYTES = 512 << 20, /* NFC may triple it; ids and offsets stay below 2^31 */
-    CACHE_SLOTS = 32768,        /* 2 MiB */
+    CACHE_SLOTS =
+        32768, /* 2 MiB, about a processor's L2: half is a fifth slower, twice a fifth faster */
     CACHED_BYTES = 30,
     CACHED_IDS = 8
 };

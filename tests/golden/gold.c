@@ -28,7 +28,8 @@ bool gold_read(gold *g, const char *path) {
     g->n_layer = head[2];
     g->dim = head[3];
     g->n_pos = head[4];
-    const int64_t floats = g->n_pos * g->n_vocab + g->n_layer * 2 * g->n_pos * g->dim;
+    const int64_t floats = g->n_pos * g->n_vocab + g->n_layer * 2 * g->n_pos * g->dim +
+                           2 * g->n_tok;
     if (size != 28 + 4 * (g->n_tok + g->n_pos + floats)) {
         gold_free(g);
         return false;
@@ -37,6 +38,8 @@ bool gold_read(gold *g, const char *path) {
     g->pos = g->tokens + g->n_tok;
     g->logits = (float *)(void *)(g->pos + g->n_pos);
     g->taps = g->logits + g->n_pos * g->n_vocab;
+    g->mean = g->taps + g->n_layer * 2 * g->n_pos * g->dim;
+    g->rms = g->mean + g->n_tok;
     return true;
 }
 
@@ -59,4 +62,21 @@ double gold_rel(const float *a, const float *b, int64_t n) {
         norm += (double)b[i] * b[i];
     }
     return sqrt(diff / (norm > 0 ? norm : 1));
+}
+
+static double log_sum_exp(const float *x, int64_t n) {
+    double max = -INFINITY, sum = 0;
+    for (int64_t i = 0; i < n; i++) max = fmax(max, (double)x[i]);
+    for (int64_t i = 0; i < n; i++) sum += exp((double)x[i] - max);
+    return max + log(sum);
+}
+
+double gold_kl(const float *a, const float *b, int64_t n) {
+    const double za = log_sum_exp(a, n), zb = log_sum_exp(b, n);
+    double kl = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double lb = (double)b[i] - zb;
+        kl += exp(lb) * (lb - ((double)a[i] - za));
+    }
+    return kl;
 }

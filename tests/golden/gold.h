@@ -12,6 +12,8 @@ typedef struct gold {
     int32_t *pos;    /* (n_pos,) recorded positions, increasing */
     float *logits;   /* (n_pos, n_vocab) */
     float *taps;     /* (n_layer, 2, n_pos, dim): after the mixer, after the layer */
+    float *mean;     /* (n_tok,) mean of every position's logits */
+    float *rms;      /* (n_tok,) root of the mean square of every position's logits */
     void *bytes;     /* owned: the file */
 } gold;
 
@@ -23,5 +25,8 @@ int64_t gold_find(const gold *g, int64_t pos);
 
 /* || a - b || / || b || */
 double gold_rel(const float *a, const float *b, int64_t n);
+
+/* Kullback-Leibler divergence of softmax(a) from softmax(b), in nats. */
+double gold_kl(const float *a, const float *b, int64_t n);
 
 #endif

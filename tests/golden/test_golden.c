@@ -100,6 +100,15 @@ static double worst_logits(const gold *g, const float *logits) {
     return worst;
 }
 
+static double mean_kl(const gold *g, const float *logits) {
+    double sum = 0;
+    for (int64_t i = 0; i < g->n_pos; i++) {
+        sum += gold_kl(logits + g->pos[i] * g->n_vocab, g->logits + i * g->n_vocab,
+                       g->n_vocab);
+    }
+    return sum / (double)g->n_pos;
+}
+
 static void check_prefills(tug_model *model, const gold *g, const char *name,
                            const char *level, const float *all, double bound) {
     static const int64_t sizes[] = {1, 2, 63, 64, 65, 300};
@@ -151,6 +160,8 @@ static void check_level(const char *path, const char *name, const gold *g,
     verdict(taps.worst <= bound, name, label, "residual stream of every layer",
             taps.worst);
     const double rel = worst_logits(g, all);
+    const double kl = mean_kl(g, all);
+    verdict(kl <= 1e-3, name, label, "mean KL to the reference", kl);
     verdict(rel <= bound, name, label, "logits of one prefill", rel);
 
     verdict(run(model, g, cut_ones, other) && memcmp(all, other, n * sizeof *all) == 0,

@@ -30,9 +30,17 @@ typedef struct chunk_terms {
 } chunk_terms;
 
 static float dot(const float *x, const float *y, int n) {
-    float lanes[LANES] = {0}, sum = 0;
-    for (int i = 0; i < n; i++) lanes[i % LANES] += x[i] * y[i];
-    for (int i = 0; i < LANES; i++) sum += lanes[i];
+    vec lanes = {0};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec a, b;
+        memcpy(&a, x + i, sizeof a);
+        memcpy(&b, y + i, sizeof b);
+        lanes += a * b;
+    }
+    float sum = 0;
+    for (; i < n; i++) sum += x[i] * y[i];
+    for (int j = 0; j < LANES; j++) sum += lanes[j];
     return sum;
 }
 
@@ -115,13 +123,20 @@ static void chunk_columns(row *out, row *s, row *u, const chunk_terms *c,
     all_dots(out, s, a->q + t0 * a->qk_stride, a->qk_stride, a->dk, c->n);
     for (int i = 0; i < c->n; i++) {
         const float beta = a->beta[(t0 + i) * a->gate_stride];
+        row rest, sum;
         for (int v = 0; v < TILE; v++) {
-            vec rest = u[i][v] - c->from_start[i] * sk[i][v];
-            for (int j = 0; j < i; j++) rest -= c->kk[i][j] * u[j][v];
-            u[i][v] = beta * rest;
-            vec sum = c->from_start[i] * out[i][v];
-            for (int j = 0; j <= i; j++) sum += c->qk[i][j] * u[j][v];
-            out[i][v] = sum;
+            rest[v] = u[i][v] - c->from_start[i] * sk[i][v];
+            sum[v] = c->from_start[i] * out[i][v];
+        }
+        for (int j = 0; j < i; j++) {
+            for (int v = 0; v < TILE; v++) {
+                rest[v] -= c->kk[i][j] * u[j][v];
+                sum[v] += c->qk[i][j] * u[j][v];
+            }
+        }
+        for (int v = 0; v < TILE; v++) {
+            u[i][v] = beta * rest[v];
+            out[i][v] = sum[v] + c->qk[i][i] * u[i][v];
         }
     }
     update_state(s, c, u, a->dk);

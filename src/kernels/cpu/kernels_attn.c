@@ -26,6 +26,11 @@ void tug_kernels_init_attn(tug_kernels *k, tug_cpu_level level) {
     k->attn[TUG_KV_F32] = tug_attn_f32_ref;
 
     if (level < TUG_CPU_AVX2) return;
+    k->kv_store[TUG_KV_F16] = tug_kv_store_f16_avx2;
+    k->kv_store[TUG_KV_Q8_0] = tug_kv_store_q8_0_avx2;
+    k->attn[TUG_KV_F16] = tug_attn_f16_avx2;
+    k->attn[TUG_KV_Q8_0] = tug_attn_q8_0_avx2;
+    k->attn[TUG_KV_F32] = tug_attn_f32_avx2;
 
     if (level < TUG_CPU_AVX512) return;
     k->kv_store[TUG_KV_F16] = tug_kv_store_f16_avx512;

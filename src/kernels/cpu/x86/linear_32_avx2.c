@@ -11,6 +11,8 @@
 
 #include "kernels/cpu/act.h"
 #include "kernels/cpu/kernels_linear.h"
+#include "kernels/cpu/x86/linear_v64_avx2.h"
+
 #include "kernels/cpu/x86/linear_expand.h"
 
 enum {

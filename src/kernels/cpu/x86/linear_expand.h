@@ -1,43 +1,25 @@
 /* linear_expand.h - one block of each quantised weight format, unpacked to bytes.
  *
  * The only place of the SIMD kernels that knows how the formats pack their bits (compare
- * quant/dequant.c, the definition).  Everything is AVX2 and inlined, and serves AVX-512
- * as well: its registers are put together from pairs of these.  Blocks are read exactly,
- * never beyond.  SPDX-License-Identifier: MIT */
+ * quant/dequant.c, the definition).  The K-quants are written in terms of v64, 64 bytes,
+ * and a few operations on it that the including file gets from linear_v64_avx2.h or
+ * linear_v64_avx512.h.  Blocks are read exactly, never beyond.
+ * SPDX-License-Identifier: MIT */
 #ifndef TUG_KERNELS_CPU_X86_LINEAR_EXPAND_H
 #define TUG_KERNELS_CPU_X86_LINEAR_EXPAND_H
 
-#include <immintrin.h>
-#include <string.h>
-
 #include "quant/blocks.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE __m128i load128(const void *p) {
-    return _mm_loadu_si128((const __m128i *)p);
-}
-INLINE __m256i load256(const void *p) {
-    return _mm256_loadu_si256((const __m256i *)p);
-}
-
-INLINE uint32_t load_u32(const void *p) {
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-/* Byte-wise v >> n & mask; bits that cross from byte to byte must fall outside mask. */
-INLINE __m256i bits(__m256i v, int n, int mask) {
-    return _mm256_and_si256(_mm256_srli_epi16(v, n), _mm256_set1_epi8((char)mask));
-}
+#ifndef V64_OPERATIONS
+#error "include linear_v64_avx2.h or linear_v64_avx512.h first"
+#endif
 
 /* ---- 256 values: K-quants and IQ4_XS ---------------------------------------------- */
 
 /* value[i] = d * scale[i / 16] * (w[i] - bias) - dmin * (its min); the bias is a constant
  * of the format. */
 typedef struct tug_expanded {
-    __m256i w[8];  /* (256,) u8 in order */
+    v64 w[4];      /* (256,) u8 in order */
     __m256i scale; /* (16,) i16, one per 16 values */
     __m256i min;   /* (16,) i16, or (8,) one per 32 values with zeros behind */
     tug_f16 d, dmin;
@@ -45,9 +27,10 @@ typedef struct tug_expanded {
 
 INLINE void expand_q2_k(const void *block, tug_expanded *e) {
     const tug_block_q2_k *b = block;
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        e->w[i] = bits(load256(b->qs + i / 4 * 32), i % 4 * 2, 3);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const int shift = i % 2 * 4;
+        e->w[i] = mask64(turn64(twice32(b->qs + i / 2 * 32), -shift, -shift - 2), 3);
     }
     const __m128i packed = load128(b->scales), low = _mm_set1_epi8(15);
     e->scale = _mm256_cvtepu8_epi16(_mm_and_si128(packed, low));
@@ -71,13 +54,12 @@ INLINE __m256i scales_q3_k(const uint8_t *packed) {
 
 INLINE void expand_q3_k(const void *block, tug_expanded *e) {
     const tug_block_q3_k *b = block;
-    const __m256i high = load256(b->hmask);
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        const __m256i low = bits(load256(b->qs + i / 4 * 32), i % 4 * 2, 3);
-        const __m256i bit2 =
-            i < 2 ? _mm256_slli_epi16(high, 2 - i) : _mm256_srli_epi16(high, i - 2);
-        e->w[i] = _mm256_or_si256(low, _mm256_and_si256(bit2, _mm256_set1_epi8(4)));
+    const v64 high = twice32(b->hmask);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const int shift = i % 2 * 4;
+        const v64 low = turn64(twice32(b->qs + i / 2 * 32), -shift, -shift - 2);
+        e->w[i] = merge64(low, 3, turn64(high, 2 - 2 * i, 1 - 2 * i), 4);
     }
     e->scale = scales_q3_k(b->scales);
     e->min = _mm256_setzero_si256();
@@ -100,9 +82,9 @@ INLINE void scales_q4_k(const uint8_t *packed, tug_expanded *e) {
 
 INLINE void expand_q4_k(const void *block, tug_expanded *e) {
     const tug_block_q4_k *b = block;
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        e->w[i] = bits(load256(b->qs + i / 2 * 32), i % 2 * 4, 15);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        e->w[i] = mask64(turn64(twice32(b->qs + i * 32), 0, -4), 15);
     }
     scales_q4_k(b->scales, e);
     e->d = b->d;
@@ -111,13 +93,11 @@ INLINE void expand_q4_k(const void *block, tug_expanded *e) {
 
 INLINE void expand_q5_k(const void *block, tug_expanded *e) {
     const tug_block_q5_k *b = block;
-    const __m256i high = load256(b->qh);
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        const __m256i low = bits(load256(b->qs + i / 2 * 32), i % 2 * 4, 15);
-        const __m256i bit4 =
-            i < 4 ? _mm256_slli_epi16(high, 4 - i) : _mm256_srli_epi16(high, i - 4);
-        e->w[i] = _mm256_or_si256(low, _mm256_and_si256(bit4, _mm256_set1_epi8(16)));
+    const v64 high = twice32(b->qh);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const v64 low = turn64(twice32(b->qs + i * 32), 0, -4);
+        e->w[i] = merge64(low, 15, turn64(high, 4 - 2 * i, 3 - 2 * i), 16);
     }
     scales_q4_k(b->scales, e);
     e->d = b->d;
@@ -126,12 +106,12 @@ INLINE void expand_q5_k(const void *block, tug_expanded *e) {
 
 INLINE void expand_q6_k(const void *block, tug_expanded *e) {
     const tug_block_q6_k *b = block;
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        const __m256i low =
-            bits(load256(b->ql + i / 4 * 64 + i % 2 * 32), i % 4 / 2 * 4, 15);
-        const __m256i high = bits(load256(b->qh + i / 4 * 32), i % 4 * 2, 3);
-        e->w[i] = _mm256_or_si256(low, _mm256_slli_epi16(high, 4));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const int shift = i % 2 * 4;
+        const v64 low = turn64(load64(b->ql + i / 2 * 64), -shift, -shift);
+        const v64 high = turn64(twice32(b->qh + i / 2 * 32), 4 - shift, 2 - shift);
+        e->w[i] = merge64(low, 0x0F, high, 0x30);
     }
     e->scale = _mm256_cvtepi8_epi16(load128(b->scales));
     e->min = _mm256_setzero_si256();
@@ -150,9 +130,10 @@ INLINE __m256i levels_iq4(const uint8_t *qs) {
 
 INLINE void expand_iq4_xs(const void *block, tug_expanded *e) {
     const tug_block_iq4_xs *b = block;
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        e->w[i] = _mm256_xor_si256(levels_iq4(b->qs + 16 * i), _mm256_set1_epi8(-128));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        e->w[i] =
+            flip64(pair64(levels_iq4(b->qs + 32 * i), levels_iq4(b->qs + 32 * i + 16)));
     }
     /* scales_l as 8 nibbles in order, scales_h as 8 pairs of bits in order. */
     const __m256i nibble =

@@ -7,6 +7,8 @@
  * SPDX-License-Identifier: MIT */
 #include "kernels/cpu/act.h"
 #include "kernels/cpu/kernels_linear.h"
+#include "kernels/cpu/x86/linear_v64_avx2.h"
+
 #include "kernels/cpu/x86/linear_expand.h"
 
 enum {
@@ -53,9 +55,10 @@ INLINE void fill_panel(panel *p, const char *const *rows, format f) {
     for (int r = 0; r < ROWS; r++) {
         tug_expanded e;
         f.expand(rows[r], &e);
-        for (int i = 0; i < 8; i++) {
-            p->w[r][i] =
-                f.bias == 128 ? _mm256_xor_si256(e.w[i], _mm256_set1_epi8(-128)) : e.w[i];
+        for (int i = 0; i < 4; i++) {
+            const v64 w = f.bias == 128 ? flip64(e.w[i]) : e.w[i];
+            p->w[r][2 * i] = w.half[0];
+            p->w[r][2 * i + 1] = w.half[1];
         }
         spread_scales(p->scale[r], e.scale);
         p->bias[r] = _mm256_mullo_epi16(e.scale, _mm256_set1_epi16((short)f.bias));

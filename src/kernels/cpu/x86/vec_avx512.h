@@ -11,7 +11,7 @@
 
 /* The first n lanes; n >= 16: all of them. */
 static inline __mmask16 first_lanes(int64_t n) {
-    return n >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1u << n) - 1);
+    return (__mmask16)(n >= 16 ? 0xFFFFu : (1u << n) - 1);
 }
 
 /* The next 16 floats of a row with n left; lanes beyond the end are zero, and their

@@ -89,8 +89,6 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(FUZZ_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS)
 
-$(B)/tests/fuzz/fuzz_tokenizer: $(B)/tests/support/tiny_vocab.o
-
 $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS)

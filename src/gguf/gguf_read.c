@@ -84,8 +84,8 @@ static tug_status read_split(const tug_gguf_part *p, split *s, tug_err *err) {
     TUG_TRY(split_number(p, "split.tensors.count", UINT32_MAX, &s->n_tensors, err));
     if (s->count > MAX_PARTS) {
         return TUG_FAIL(err, TUG_EFORMAT,
-                        "%s says it is one of %llu parts, tug opens at most %d: the file "
-                        "is damaged",
+                        "%s says it is one of %llu parts; tug opens at most %d: merge "
+                        "them, if the file is not damaged",
                         p->name, (unsigned long long)s->count, MAX_PARTS);
     }
     if (s->count > 0 && s->no >= s->count) {

@@ -102,7 +102,8 @@ INLINE const void *token_row(const tug_linear_args *a, int64_t t) {
 /* Lanes of 16 rows from r0 that exist. */
 INLINE __mmask16 row_mask(const tug_linear_args *a, int64_t r0) {
     const int64_t left = a->n_rows - r0;
-    return left >= 16 ? 0xFFFF : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
+    const unsigned lanes = left >= 16 ? 0xFFFFu : left <= 0 ? 0u : (1u << left) - 1u;
+    return (__mmask16)lanes;
 }
 
 /* y of n_panels * 16 rows from r0, tokens [t0, t0 + n_tok) = sum (n_tok, n_panels, 16). */

@@ -29,6 +29,8 @@ tug_status tug_backend_cpu_create(tug_backend **out, tug_cpu_level level, int n_
 
 static void free_scratch(tug_backend *be) {
     for (int i = 0; i < TUG_ACT_COUNT; i++) tug_free(be->act[i]);
+    tug_free(be->residual);
+    tug_free(be->digit_tile);
     tug_free(be->attn_scratch);
     tug_free(be->attn_tile);
     tug_free(be->attn_len);
@@ -113,13 +115,16 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
     const int64_t widest = max64(l.n_in, max64(l.expert_dim, l.shared_dim));
     size_t expert_act = 0;
     for (int i = 0; i < TUG_ACT_COUNT; i++) {
-        be->act_bytes[i] = tug_act_row_bytes((tug_act)i, (widest + 255) / 256 * 256);
-        const size_t h = tug_act_row_bytes((tug_act)i, (l.expert_dim + 255) / 256 * 256);
+        const size_t h = tug_act_row_bytes((tug_act)i, l.expert_dim);
         if (h > expert_act) expert_act = h;
         if (i != TUG_ACT_F32) {
-            be->act[i] = scratch(l.n_tok, 1, 1, be->act_bytes[i], &bad);
+            be->act[i] =
+                scratch(2, l.n_tok, 1, tug_act_row_bytes((tug_act)i, widest), &bad);
         }
     }
+    be->residual = scratch(n_threads, l.n_in, 1, sizeof(float), &bad);
+    be->digit_tile =
+        scratch(n_threads, 2 * l.n_tok, TUG_CPU_TILE_ROWS, sizeof(float), &bad);
     be->attn_scratch =
         scratch(n_threads, (int64_t)tug_attn_scratch_floats(), 1, sizeof(float), &bad);
     be->attn_tile = scratch(n_threads, 2 * TUG_CPU_ATTN_QUERIES, TUG_MAX_HEAD_DIM,
@@ -174,6 +179,7 @@ typedef struct rows_job {
     uint8_t *act;
     size_t act_bytes;
     tug_act kind;
+    int64_t n_tok;
 } rows_job;
 
 static void embed_rows(void *ud, int64_t begin, int64_t end, int thread) {
@@ -257,9 +263,55 @@ typedef struct project_job {
     int64_t n_tok;
 } project_job;
 
+/* Rows [row0, row0 + n) of one projection with int8 activations of two digits: the kernel
+ * sees every token twice, as its first and as its second digit, and reads the weights
+ * once; the two results add up. */
+static void project_two_digits(const project_job *j, const tug_proj *p, int64_t row0,
+                               int64_t n, int thread) {
+    const tug_linear_kernel *kernel = &j->be->k.linear[p->w.type];
+    float *tile =
+        j->be->digit_tile + (int64_t)thread * 2 * j->be->limits.n_tok * TUG_CPU_TILE_ROWS;
+    for (int64_t at = 0; at < n; at += TUG_CPU_TILE_ROWS) {
+        const int64_t rows = n - at < TUG_CPU_TILE_ROWS ? n - at : TUG_CPU_TILE_ROWS;
+        const tug_linear_args a = {
+            .y = tile,
+            .y_stride = TUG_CPU_TILE_ROWS,
+            .w = tug_weight_row(&p->w, 0, row0 + at),
+            .w_row_bytes = p->w.row_bytes,
+            .x = j->be->act[kernel->act],
+            .x_row_bytes = tug_act_row_bytes(kernel->act, p->w.n_cols),
+            .n_rows = rows,
+            .n_cols = p->w.n_cols,
+            .n_tok = 2 * j->n_tok,
+        };
+        kernel->fn(&a);
+        for (int64_t t = 0; t < j->n_tok; t++) {
+            float *dst = j->dst + t * j->dst_stride + p->dst_col + row0 + at;
+            const float *first = tile + t * TUG_CPU_TILE_ROWS;
+            const float *second = first + j->n_tok * TUG_CPU_TILE_ROWS;
+            for (int64_t r = 0; r < rows; r++) dst[r] = first[r] + second[r];
+        }
+    }
+}
+
+static void project_floats(const project_job *j, const tug_proj *p, int64_t row0,
+                           int64_t n) {
+    const tug_linear_args a = {
+        .y = j->dst + p->dst_col + row0,
+        .y_stride = j->dst_stride,
+        .w = tug_weight_row(&p->w, 0, row0),
+        .w_row_bytes = p->w.row_bytes,
+        .x = j->x,
+        .x_row_bytes = (size_t)p->w.n_cols * sizeof(float),
+        .n_rows = n,
+        .n_cols = p->w.n_cols,
+        .n_tok = j->n_tok,
+    };
+    j->be->k.linear[p->w.type].fn(&a);
+}
+
 /* Rows [begin, end) of all projections laid end to end. */
 static void project_rows(void *ud, int64_t begin, int64_t end, int thread) {
-    (void)thread;
     const project_job *j = ud;
     int64_t base = 0;
     for (int i = 0; i < j->n_proj && base < end; i++) {
@@ -268,37 +320,56 @@ static void project_rows(void *ud, int64_t begin, int64_t end, int thread) {
         const int64_t to = end - base < p->w.n_rows ? end - base : p->w.n_rows;
         base += p->w.n_rows;
         if (from >= to) continue;
-        const tug_linear_kernel *kernel = &j->be->k.linear[p->w.type];
-        const bool raw = kernel->act == TUG_ACT_F32;
-        const tug_linear_args a = {
-            .y = j->dst + p->dst_col + from,
-            .y_stride = j->dst_stride,
-            .w = tug_weight_row(&p->w, 0, from),
-            .w_row_bytes = p->w.row_bytes,
-            .x = raw ? (const void *)j->x : j->be->act[kernel->act],
-            .x_row_bytes = raw ? (size_t)p->w.n_cols * sizeof(float)
-                               : tug_act_row_bytes(kernel->act, p->w.n_cols),
-            .n_rows = to - from,
-            .n_cols = p->w.n_cols,
-            .n_tok = j->n_tok,
-        };
-        kernel->fn(&a);
+        if (j->be->k.linear[p->w.type].act == TUG_ACT_F32) {
+            project_floats(j, p, from, to - from);
+        } else {
+            project_two_digits(j, p, from, to - from, thread);
+        }
     }
 }
 
+static void two_digit_rows(void *ud, int64_t begin, int64_t end, int thread) {
+    const rows_job *j = ud;
+    const tug_kernels *k = &j->be->k;
+    float *rest = j->be->residual + (int64_t)thread * j->be->limits.n_in;
+    for (int64_t t = begin; t < end; t++) {
+        uint8_t *first = j->act + (size_t)t * j->act_bytes;
+        k->act_convert[j->kind](first, j->x + t * j->n, j->n);
+        k->act_residual[j->kind](rest, first, j->x + t * j->n, j->n);
+        k->act_convert[j->kind](first + (size_t)j->n_tok * j->act_bytes, rest, j->n);
+    }
+}
+
+/* act[kind] <- first digits of x (n_tok, n), then the second digits. */
+static void convert_two_digits(tug_backend *be, tug_act kind, const float *x, int64_t n,
+                               int64_t n_tok) {
+    rows_job j = {.be = be,
+                  .act = be->act[kind],
+                  .kind = kind,
+                  .x = x,
+                  .n = n,
+                  .n_tok = n_tok,
+                  .act_bytes = tug_act_row_bytes(kind, n)};
+    tug_cpu_for(be, n_tok, 16, n_tok * n * 6, two_digit_rows, &j);
+}
+
+/* DESIGN  One int8 per activation costs a relative error of about 0.5 % per product.  In
+ * the experts that is small beside the quantisation of their weights; in the mixers, whose
+ * outputs steer attention, decay and every later layer, it was most of the divergence
+ * from float (docs/performance.md, "Two digits").  So projections take activations as two
+ * int8 digits: x = d1 q1 + d2 q2, where the second digit is the first one's error.  The
+ * weights are read once for both. */
 void tug_op_project(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
                     int64_t dst_stride, const float *x, int64_t n_tok) {
     bool converted[TUG_ACT_COUNT] = {[TUG_ACT_F32] = true};
     int64_t n_rows = 0;
     for (int i = 0; i < n_proj; i++) {
         const tug_act kind = be->k.linear[p[i].w.type].act;
-        if (!converted[kind]) {
-            tug_cpu_convert(be, be->act[kind], kind, x, p[i].w.n_cols, n_tok);
-            converted[kind] = true;
-        }
+        if (!converted[kind]) convert_two_digits(be, kind, x, p[i].w.n_cols, n_tok);
+        converted[kind] = true;
         n_rows += p[i].w.n_rows;
     }
     project_job j = {be, p, n_proj, dst, dst_stride, x, n_tok};
     tug_cpu_for(be, n_rows, tug_cpu_row_grain(be, n_rows, n_tok),
-                n_rows * p[0].w.n_cols * n_tok, project_rows, &j);
+                2 * n_rows * p[0].w.n_cols * n_tok, project_rows, &j);
 }

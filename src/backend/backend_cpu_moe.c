@@ -61,6 +61,11 @@ static void assign_slots(const moe_job *j) {
 
 /* ---- the passes ---------------------------------------------------------------------- */
 
+/* Floats are used where they lie, so their rows are not padded. */
+static size_t input_row_bytes(tug_act act, int64_t n) {
+    return act == TUG_ACT_F32 ? (size_t)n * sizeof(float) : tug_act_row_bytes(act, n);
+}
+
 /* Rows [row0, row0 + n_rows) of one matrix over some tokens. */
 static void linear_rows(const tug_backend *be, const tug_weight *w, int64_t mat,
                         int64_t row0, int64_t n_rows, float *y, int64_t y_stride,
@@ -72,7 +77,7 @@ static void linear_rows(const tug_backend *be, const tug_weight *w, int64_t mat,
         .w = tug_weight_row(w, mat, row0),
         .w_row_bytes = w->row_bytes,
         .x = x,
-        .x_row_bytes = tug_act_row_bytes(kernel->act, w->n_cols),
+        .x_row_bytes = input_row_bytes(kernel->act, w->n_cols),
         .x_index = x_index,
         .n_rows = n_rows,
         .n_cols = w->n_cols,
@@ -150,7 +155,7 @@ static void down_piece(const moe_job *j, int64_t piece) {
     const int64_t mat = r->active[i / j->pieces_per_expert];
     const int64_t row0 = i % j->pieces_per_expert * TUG_CPU_TILE_ROWS;
     const int64_t slot0 = r->first[mat], n_slot = r->first[mat + 1] - slot0;
-    const size_t row_bytes = tug_act_row_bytes(be->k.linear[w->type].act, w->n_cols);
+    const size_t row_bytes = input_row_bytes(be->k.linear[w->type].act, w->n_cols);
     const uint8_t *h = down_input(be, w, be->expert_h, be->expert_act);
     linear_rows(be, w, mat, row0, piece_rows(w->n_rows, row0),
                 be->expert_y + slot0 * w->n_rows + row0, w->n_rows,

@@ -28,11 +28,13 @@ struct tug_backend {
     tug_backend_limits limits;
 
     /* Scratch, all owned, sized by tug_backend_reserve. */
-    uint8_t *act[TUG_ACT_COUNT]; /* (n_tok, act row) converted inputs of a projection */
-    size_t act_bytes[TUG_ACT_COUNT]; /* of one row for limits.n_in */
-    float *attn_scratch;             /* (n_threads, tug_attn_scratch_floats()) */
-    float *conv_out;                 /* (n_tok, conv_channels) */
-    float *gates;                    /* (2, n_tok, n_v_head): beta, decay */
+    uint8_t *act[TUG_ACT_COUNT]; /* (2, n_tok, activation row) converted inputs: of a
+                                    projection both digits, of experts the first n_tok */
+    float *residual;             /* (n_threads, n_in): first-digit errors of a row */
+    float *digit_tile;           /* (n_threads, 2, n_tok, TUG_CPU_TILE_ROWS) */
+    float *attn_scratch;         /* (n_threads, tug_attn_scratch_floats()) */
+    float *conv_out;             /* (n_tok, conv_channels) */
+    float *gates;                /* (2, n_tok, n_v_head): beta, decay */
     tug_routing routing;
     float *expert_h;     /* (n_slot, expert_dim) */
     uint8_t *expert_act; /* (n_slot, act row of expert_dim) */
@@ -50,8 +52,8 @@ void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, const float *x
 
 /* tug_pool_for, unless the work is so small that waking the others costs more than it
  * saves: `macs` is the op's multiplications, roughly.  A result never depends on this. */
-void tug_cpu_for(tug_backend *be, int64_t n, int64_t grain, int64_t macs, tug_range_fn *fn,
-                 void *ud);
+void tug_cpu_for(tug_backend *be, int64_t n, int64_t grain, int64_t macs,
+                 tug_range_fn *fn, void *ud);
 
 /* Rows of a weight that one thread takes at a time: few enough to share the work of one
  * token evenly, enough to amortise a tile of a batch. */

@@ -42,7 +42,7 @@ static const char help[] =
     "      --stride N            tokens from window to window (default: the window);\n"
     "                            less gives every scored token more context\n"
     "      --json                one JSON object: n (tokens scored), mean_nll, ppl\n"
-    "      --per-token           with --json also nll of every scored token, and top5:\n"
+    "      --per-token           with --json also nll of each scored token and top5:\n"
     "                            [id, log-probability] of what may follow the last\n"
     "\n"
     "model\n" CLI_ENGINE_HELP "\n"

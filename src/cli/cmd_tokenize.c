@@ -1,6 +1,5 @@
 /* cmd_tokenize.c - `tug tokenize`: text to token ids and back, to look at and to test.
  * SPDX-License-Identifier: MIT */
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,6 +7,7 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "engine/vocab.h"
 #include "gguf/gguf.h"
 #include "tokenizer/tokenizer.h"
@@ -42,23 +42,22 @@ static int parse(options *o, int argc, char **argv) {
         {"model", required_argument, NULL, 'm'}, {"special", no_argument, NULL, 's'},
         {"json", no_argument, NULL, 'j'},        {"decode", no_argument, NULL, 'd'},
         {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
-    opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, ":m:h", flags, NULL)) != -1;) {
+    for (int c; (c = cli_getopt(argc, argv, ":m:h", flags)) != -1;) {
         switch (c) {
         case 'm': o->model = optarg; break;
         case 's': o->special = true; break;
         case 'j': o->json = true; break;
         case 'd': o->decode = true; break;
         case 'h': (void)fputs(help, stdout); return CLI_OK;
-        case ':': return cli_usage(argv[0], "%s wants a value", argv[optind - 1]);
-        default: return cli_usage(argv[0], "'%s' is no option", argv[optind - 1]);
+        default: return cli_getopt_failed("tokenize", c, argv);
         }
     }
     if (optind < argc) {
-        return cli_usage(argv[0], "'%s' is one too many: text comes from standard input",
+        return cli_usage("tokenize",
+                         "'%s' is one too many: text comes from standard input",
                          argv[optind]);
     }
-    if (!o->model) return cli_usage(argv[0], "-m FILE is missing");
+    if (!o->model) return cli_usage("tokenize", "which model? -m FILE is missing");
     return -1;
 }
 

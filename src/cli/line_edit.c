@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "cli/interrupt.h"
 
 enum { HISTORY_LINES = 1000 };
 
@@ -17,7 +18,6 @@ struct line_edit {
     History *history; /* owned */
     tug_buf path;     /* of the history; empty: none is kept */
     bool more;        /* the message goes on: another prompt */
-    bool canceled;    /* by Ctrl-C, during el_gets */
 };
 
 static char first_prompt[] = "> ", more_prompt[] = ". ";
@@ -30,12 +30,6 @@ static line_edit *edit_of(EditLine *el) {
 
 static char *prompt(EditLine *el) {
     return edit_of(el)->more ? more_prompt : first_prompt;
-}
-
-static unsigned char on_ctrl_c(EditLine *el, int key) {
-    (void)key;
-    edit_of(el)->canceled = true;
-    return CC_EOF;
 }
 
 /* ---- history --------------------------------------------------------------------- */
@@ -85,10 +79,6 @@ static void set_up(line_edit *edit) {
     (void)el_set(el, EL_EDITOR, "emacs");
     (void)el_set(el, EL_HIST, history, edit->history);
     (void)el_set(el, EL_BIND, "^R", "em-inc-search-prev", NULL);
-    /* While a line is edited, Ctrl-C is a key and not a signal. */
-    (void)el_set(el, EL_ADDFN, "tug-cancel", "drop the line", on_ctrl_c);
-    (void)el_set(el, EL_BIND, "^C", "tug-cancel", NULL);
-    (void)el_set(el, EL_SETTY, "-d", "intr=", NULL);
     (void)el_source(el, NULL); /* ~/.editrc, for those who have one */
 }
 
@@ -124,14 +114,14 @@ void line_edit_destroy(line_edit **slot) {
 
 /* ---- reading --------------------------------------------------------------------- */
 
-line_result line_edit_read(line_edit *edit, tug_buf *out) {
-    tug_buf_clear(out);
-    edit->more = false;
-    edit->canceled = false;
-    for (;;) {
+static line_result read_message(line_edit *edit, tug_buf *out) {
+    for (edit->more = false;; edit->more = true) {
         int n = 0;
         const char *line = el_gets(edit->el, &n);
-        if (!line || n <= 0) return edit->canceled ? LINE_CANCELED : LINE_END;
+        if (!line || n <= 0) {
+            /* Ctrl-C interrupts the read, and libedit gives up the line: -1, not 0. */
+            return n < 0 && cli_interrupt_pending() ? LINE_CANCELED : LINE_END;
+        }
         if (n > 1) remember(edit, line);
         size_t len = (size_t)n;
         if (line[len - 1] == '\n') len--;
@@ -139,6 +129,13 @@ line_result line_edit_read(line_edit *edit, tug_buf *out) {
         tug_buf_append(out, line, more ? len - 1 : len);
         if (!more) return LINE_MESSAGE;
         tug_buf_char(out, '\n');
-        edit->more = true;
     }
+}
+
+line_result line_edit_read(line_edit *edit, tug_buf *out) {
+    tug_buf_clear(out);
+    cli_interrupt_clear();
+    const line_result result = read_message(edit, out);
+    cli_interrupt_clear();
+    return result;
 }

@@ -20,7 +20,7 @@ TUG_NODISCARD tug_status line_edit_create(line_edit **out, tug_err *err);
 void line_edit_destroy(line_edit **edit);
 
 /* Reads until a line that does not end with a backslash; *out gets the message without
- * the backslashes and the last newline. */
+ * the backslashes and the last newline.  Ctrl-C before and during it is used up. */
 line_result line_edit_read(line_edit *edit, tug_buf *out);
 
 #endif

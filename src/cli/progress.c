@@ -22,9 +22,9 @@ void cli_progress_begin(cli_progress *p, const char *what) {
 
 void cli_progress_update(cli_progress *p, uint64_t done, uint64_t total) {
     const double now = tug_now();
-    if (!p->enabled || !p->what || total == 0 || now - p->drawn < PATIENCE) return;
+    if (!p->enabled || !p->what || done >= total || now - p->drawn < PATIENCE) return;
     static const char full[WIDTH + 1] = "##############################";
-    const double part = done < total ? (double)done / (double)total : 1.0;
+    const double part = (double)done / (double)total;
     (void)fprintf(stderr, "\r%s [%-*.*s] %3.0f %%", p->what, WIDTH, (int)(part * WIDTH),
                   full, part * 100.0);
     if (part > 0.0) {

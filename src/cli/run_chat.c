@@ -9,7 +9,6 @@
 #include "base/sys.h"
 #include "cli/answer.h"
 #include "cli/cli.h"
-#include "cli/interrupt.h"
 #include "cli/line_edit.h"
 #include "cli/prompt.h"
 #include "cli/run.h"
@@ -162,7 +161,6 @@ static tug_status converse(dialogue *d, tug_err *err) {
     tug_buf line = {0};
     tug_status status = TUG_OK;
     for (bool leave = false; status == TUG_OK && !leave;) {
-        cli_interrupt_clear();
         switch (line_edit_read(d->edit, &line)) {
         case LINE_CANCELED: (void)fputc('\n', stderr); continue;
         case LINE_END:

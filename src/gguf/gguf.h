@@ -75,7 +75,7 @@ typedef struct tug_gguf_tensor {
 TUG_NODISCARD tug_status tug_gguf_open(tug_gguf **out, const char *path, tug_err *err);
 
 /* The same over memory that the caller keeps (one part, not split); `name` stands for the
- * path in sentences. */
+ * path in sentences.  Tensor data is as well aligned as `data` is. */
 TUG_NODISCARD tug_status tug_gguf_open_memory(tug_gguf **out, const char *name,
                                               const void *data, uint64_t size,
                                               tug_err *err);
@@ -89,6 +89,10 @@ uint64_t tug_gguf_file_bytes(const tug_gguf *g); /* all parts together */
 uint64_t tug_gguf_n_kv(const tug_gguf *g);
 tug_gguf_kv tug_gguf_kv_at(const tug_gguf *g, uint64_t i);
 bool tug_gguf_find(const tug_gguf *g, const char *key, tug_gguf_kv *out);
+
+/* Steps through an array: *at is 0 before the first element and belongs to this call.
+ * *elem gets type and value, no key.  false after the last. */
+bool tug_gguf_next_elem(const tug_gguf_kv *array, uint64_t *at, tug_gguf_kv *elem);
 
 /* Tensors in file order, parts one after the other. */
 uint64_t tug_gguf_n_tensors(const tug_gguf *g);

@@ -66,6 +66,16 @@ tug_status tug_gguf_get_str(const tug_gguf *g, const char *key, tug_str *out, bo
 
 /* ---- arrays ----------------------------------------------------------------------- */
 
+bool tug_gguf_next_elem(const tug_gguf_kv *array, uint64_t *at, tug_gguf_kv *elem) {
+    tug_cursor c = tug_cursor_make(array->raw.p, array->raw.n);
+    c.at = *at;
+    *elem = (tug_gguf_kv){.type = array->elem_type};
+    if (!tug_gguf_read_scalar(&c, elem)) return false;
+    if (elem->type == TUG_GGUF_BOOL) elem->v.b = elem->v.u != 0;
+    *at = c.at;
+    return true;
+}
+
 static tug_status no_memory(const tug_gguf *g, const char *key, tug_err *err) {
     return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the array '%s' of %.80s", key,
                     tug_gguf_path(g));
@@ -80,12 +90,15 @@ tug_status tug_gguf_get_strings(const tug_gguf *g, const char *key, tug_str **ou
     }
     tug_str *strings = tug_alloc_array((size_t)kv.n, sizeof *strings);
     if (!strings) return no_memory(g, key, err);
-    tug_cursor c = tug_cursor_make(kv.raw.p, kv.raw.n);
-    for (uint64_t i = 0; i < kv.n; i++) {
-        if (tug_gguf_read_string(&c, &strings[i])) continue;
+    tug_gguf_kv elem;
+    uint64_t at = 0, i = 0;
+    while (i < kv.n && tug_gguf_next_elem(&kv, &at, &elem)) strings[i++] = elem.s;
+    if (i < kv.n) { /* it had n elements a moment ago */
         tug_free(strings);
-        return wrong_kind(g, key, "unchanged while it is read: the file is being written",
-                          err);
+        return TUG_FAIL(err, TUG_EIO,
+                        "%.80s changed while key '%s' was read: is it still being "
+                        "downloaded?",
+                        tug_gguf_path(g), key);
     }
     *out = strings;
     *n = kv.n;
@@ -100,12 +113,12 @@ tug_status tug_gguf_get_i32s(const tug_gguf *g, const char *key, int32_t **out,
     if (kv.type != TUG_GGUF_ARRAY) return wrong_kind(g, key, wanted, err);
     int32_t *numbers = tug_alloc_array((size_t)kv.n, sizeof *numbers);
     if (!numbers) return no_memory(g, key, err);
-    tug_cursor c = tug_cursor_make(kv.raw.p, kv.raw.n);
+    uint64_t at = 0;
     for (uint64_t i = 0; i < kv.n; i++) {
         tug_gguf_kv elem;
         int64_t v;
-        if (!tug_gguf_read_integer(&c, kv.elem_type, &elem) ||
-            !tug_gguf_as_i64(&elem, &v) || v < INT32_MIN || v > INT32_MAX) {
+        if (!tug_gguf_next_elem(&kv, &at, &elem) || !tug_gguf_as_i64(&elem, &v) ||
+            v < INT32_MIN || v > INT32_MAX) {
             tug_free(numbers);
             return wrong_kind(g, key, wanted, err);
         }

@@ -38,7 +38,7 @@ static tug_status cut_off(const tug_gguf_part *p, const char *what, uint64_t at,
                     p->name, what, (unsigned long long)at, (unsigned long long)p->size);
 }
 
-bool tug_gguf_read_string(tug_cursor *c, tug_str *s) {
+static bool read_string(tug_cursor *c, tug_str *s) {
     uint64_t n;
     const uint8_t *bytes;
     if (!tug_cursor_u64(c, &n) || !tug_cursor_bytes(c, n, &bytes)) return false;
@@ -49,7 +49,7 @@ bool tug_gguf_read_string(tug_cursor *c, tug_str *s) {
 static tug_status read_name(const tug_gguf_part *p, tug_cursor *c, const char *what,
                             uint64_t max_bytes, tug_str *name, tug_err *err) {
     const uint64_t at = c->at;
-    if (!tug_gguf_read_string(c, name)) return cut_off(p, what, at, err);
+    if (!read_string(c, name)) return cut_off(p, what, at, err);
     if (name->n == 0 || name->n > max_bytes) {
         return TUG_FAIL(err, TUG_EFORMAT,
                         "%s: %s at byte %llu is %zu bytes long, the format allows 1 to "
@@ -67,13 +67,13 @@ static tug_status read_name(const tug_gguf_part *p, tug_cursor *c, const char *w
 
 /* ---- metadata --------------------------------------------------------------------- */
 
-bool tug_gguf_read_integer(tug_cursor *c, tug_gguf_vtype type, tug_gguf_kv *kv) {
+bool tug_gguf_read_scalar(tug_cursor *c, tug_gguf_kv *kv) {
     uint8_t u8 = 0;
     uint16_t u16 = 0;
     uint32_t u32 = 0;
-    kv->type = type;
+    float f32 = 0;
     kv->v.u = 0;
-    switch (type) {
+    switch (kv->type) {
     case TUG_GGUF_U8:
     case TUG_GGUF_BOOL:
         if (!tug_cursor_u8(c, &u8)) return false;
@@ -101,6 +101,12 @@ bool tug_gguf_read_integer(tug_cursor *c, tug_gguf_vtype type, tug_gguf_kv *kv) 
         return true;
     case TUG_GGUF_U64:
     case TUG_GGUF_I64: return tug_cursor_u64(c, &kv->v.u); /* the union keeps the bits */
+    case TUG_GGUF_F32:
+        if (!tug_cursor_f32(c, &f32)) return false;
+        kv->v.f = (double)f32;
+        return true;
+    case TUG_GGUF_F64: return tug_cursor_f64(c, &kv->v.f);
+    case TUG_GGUF_STRING: return read_string(c, &kv->s);
     default: return false;
     }
 }
@@ -122,14 +128,6 @@ bool tug_gguf_as_i64(const tug_gguf_kv *kv, int64_t *out) {
     }
 }
 
-static bool read_float(tug_cursor *c, tug_gguf_kv *kv) {
-    if (kv->type == TUG_GGUF_F64) return tug_cursor_f64(c, &kv->v.f);
-    float f = 0;
-    const bool ok = tug_cursor_f32(c, &f);
-    kv->v.f = (double)f;
-    return ok;
-}
-
 static tug_status bad_bool(const tug_gguf_part *p, const tug_gguf_kv *kv, unsigned value,
                            tug_err *err) {
     return TUG_FAIL(err, TUG_EFORMAT,
@@ -144,8 +142,7 @@ static tug_status walk_array(const tug_gguf_part *p, tug_cursor *c, tug_gguf_kv 
     if (kv->elem_type == TUG_GGUF_STRING) {
         tug_str ignored;
         for (uint64_t i = 0; i < kv->n; i++) {
-            if (!tug_gguf_read_string(c, &ignored))
-                return cut_off(p, "an array", c->at, err);
+            if (!read_string(c, &ignored)) return cut_off(p, "an array", c->at, err);
         }
     } else {
         uint64_t bytes;
@@ -189,20 +186,11 @@ static tug_status read_array(const tug_gguf_part *p, tug_cursor *c, tug_gguf_kv 
 static tug_status read_value(const tug_gguf_part *p, tug_cursor *c, tug_gguf_kv *kv,
                              tug_err *err) {
     const uint64_t at = c->at;
-    bool ok;
-    switch (kv->type) {
-    case TUG_GGUF_ARRAY: return read_array(p, c, kv, err);
-    case TUG_GGUF_STRING: ok = tug_gguf_read_string(c, &kv->s); break;
-    case TUG_GGUF_F32:
-    case TUG_GGUF_F64: ok = read_float(c, kv); break;
-    default: ok = tug_gguf_read_integer(c, kv->type, kv); break;
-    }
-    if (!ok) return cut_off(p, "a metadata value", at, err);
+    if (kv->type == TUG_GGUF_ARRAY) return read_array(p, c, kv, err);
+    if (!tug_gguf_read_scalar(c, kv)) return cut_off(p, "a metadata value", at, err);
     if (kv->type == TUG_GGUF_BOOL) {
-        const uint64_t value = kv->v.u;
-        if (value > 1) return bad_bool(p, kv, (unsigned)value, err);
-        kv->v.u = 0; /* so that the other bytes of the union are zero */
-        kv->v.b = value == 1;
+        if (kv->v.u > 1) return bad_bool(p, kv, (unsigned)kv->v.u, err);
+        kv->v.b = kv->v.u == 1;
     }
     return TUG_OK;
 }
@@ -231,7 +219,7 @@ tug_status tug_gguf_part_kv(const tug_gguf_part *p, uint64_t *at, tug_gguf_kv *k
 tug_str tug_gguf_part_name_at(const tug_gguf_part *p, uint64_t at) {
     tug_cursor c = cursor_at(p, at);
     tug_str name = {0};
-    (void)tug_gguf_read_string(&c, &name);
+    (void)read_string(&c, &name);
     return name;
 }
 

@@ -55,9 +55,9 @@ TUG_NODISCARD tug_status tug_gguf_part_kv(const tug_gguf_part *p, uint64_t *at,
                                           tug_gguf_kv *kv, tug_err *err);
 bool tug_gguf_part_find(const tug_gguf_part *p, tug_str key, tug_gguf_kv *kv);
 
-/* Pieces of a value, as they also stand in arrays: false at the end of the bytes. */
-bool tug_gguf_read_string(tug_cursor *c, tug_str *s);
-bool tug_gguf_read_integer(tug_cursor *c, tug_gguf_vtype type, tug_gguf_kv *kv);
+/* The next value of kv->type, which is no array, into kv; a bool is not checked and stays
+ * a number in v.u.  false at the end of the bytes. */
+bool tug_gguf_read_scalar(tug_cursor *c, tug_gguf_kv *kv);
 
 /* An integer of any width; false for other types and for numbers beyond INT64_MAX. */
 bool tug_gguf_as_i64(const tug_gguf_kv *kv, int64_t *out);

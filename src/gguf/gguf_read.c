@@ -3,11 +3,12 @@
  * OWNS   tug_gguf: its parts, the list of all tensors and their order by name.
  * NOT    what a record looks like (gguf_part.c), typed reads (gguf_get.c).
  *
- * MAPPING  The files are mapped read-only and private.  If somebody truncates a file
- * while it is mapped, the kernel answers a read beyond the new end with SIGBUS, and no
- * check made here can prevent that.  So nothing that serves requests computes from the
- * map: weights are copied into memory that tug owns while the model is loaded, and the
- * window for the accident is the load.  SPDX-License-Identifier: MIT */
+ * MAPPING  The files are mapped read-only, and weights are used where they lie.  Checks
+ * hold for the size that a file had when it was opened.  If somebody truncates it later,
+ * the kernel answers a read beyond the new end with SIGBUS and the process ends: no check
+ * made here can prevent that, and going on with other weights would be worse.  Replacing
+ * a file by renaming another over it, as downloaders do, is harmless: the map keeps the
+ * old one.  SPDX-License-Identifier: MIT */
 #include "gguf/gguf.h"
 
 #include <stdio.h>
@@ -83,8 +84,8 @@ static tug_status read_split(const tug_gguf_part *p, split *s, tug_err *err) {
     TUG_TRY(split_number(p, "split.tensors.count", UINT32_MAX, &s->n_tensors, err));
     if (s->count > MAX_PARTS) {
         return TUG_FAIL(err, TUG_EFORMAT,
-                        "%s says it is one of %llu parts, tug opens at most %d: the file "
-                        "is damaged",
+                        "%s says it is one of %llu parts; tug opens at most %d: merge "
+                        "them, if the file is not damaged",
                         p->name, (unsigned long long)s->count, MAX_PARTS);
     }
     if (s->count > 0 && s->no >= s->count) {

@@ -19,7 +19,7 @@ typedef struct parser {
     char *text;                  /* next free byte of decoded text, in the arena */
     tug_json *pending;           /* owned, (n_pending of cap_pending,) */
     size_t n_pending, cap_pending;
-    const tug_json **keys; /* owned, (cap_keys,): scratch of drop_repeated_keys */
+    const tug_json **keys; /* owned, (cap_keys,): scratch of sort_keys */
     size_t cap_keys;
     struct {
         size_t first; /* its first value in `pending` */
@@ -218,18 +218,18 @@ static tug_status read_key(parser *ps) {
 
 /* Equal keys come out next to each other, in the order of the text. */
 static int by_key(const void *a, const void *b) {
-    const tug_json *const x = *(const tug_json *const *)a, *const y = *(
-                                                               const tug_json *const *)b;
+    const tug_json *x, *y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
     const int c = memcmp(x->v.text, y->v.text, x->n < y->n ? x->n : y->n);
     if (c != 0) return c;
     if (x->n != y->n) return x->n < y->n ? -1 : 1;
     return x < y ? -1 : 1;
 }
 
-/* The first place, the last value.  Sorting keeps a hostile object with a million keys
- * from costing its square.  Returns how many of the n members remain. */
-static tug_status drop_repeated_keys(parser *ps, tug_json *member, size_t n,
-                                     size_t *n_left) {
+/* ps->keys[0..n) point at the n keys, sorted.  Sorting keeps a hostile object with a
+ * million keys from costing its square. */
+static tug_status sort_keys(parser *ps, const tug_json *member, size_t n) {
     if (n > ps->cap_keys) {
         const tug_json **grown = tug_realloc_array(ps->keys, n, sizeof *grown);
         if (!grown) return fail_memory(ps);
@@ -237,10 +237,17 @@ static tug_status drop_repeated_keys(parser *ps, tug_json *member, size_t n,
         ps->cap_keys = n;
     }
     for (size_t i = 0; i < n; i++) ps->keys[i] = &member[2 * i];
-    if (n > 1) qsort(ps->keys, n, sizeof *ps->keys, by_key);
-    const tug_json *first = n ? ps->keys[0] : NULL;
+    qsort(ps->keys, n, sizeof *ps->keys, by_key);
+    return TUG_OK;
+}
+
+/* Of the *n members with one key the first stays, with the value of the last. */
+static tug_status drop_repeated_keys(parser *ps, tug_json *member, size_t *n) {
+    if (*n < 2) return TUG_OK;
+    TUG_TRY(sort_keys(ps, member, *n));
+    const tug_json *first = ps->keys[0];
     bool repeated = false;
-    for (size_t i = 1; i < n; i++) {
+    for (size_t i = 1; i < *n; i++) {
         const tug_json *const key = ps->keys[i];
         if (!tug_str_eq(tug_json_text(key), tug_json_text(first))) {
             first = key;
@@ -250,13 +257,13 @@ static tug_status drop_repeated_keys(parser *ps, tug_json *member, size_t n,
         member[key - member].v.text = NULL; /* marks the member as dropped */
         repeated = true;
     }
-    *n_left = n;
     if (!repeated) return TUG_OK;
-    *n_left = 0;
-    for (size_t i = 0; i < n; i++) {
+    size_t n_left = 0;
+    for (size_t i = 0; i < *n; i++) {
         if (!member[2 * i].v.text) continue;
-        memmove(&member[2 * (*n_left)++], &member[2 * i], 2 * sizeof *member);
+        memmove(&member[2 * n_left++], &member[2 * i], 2 * sizeof *member);
     }
+    *n = n_left;
     return TUG_OK;
 }
 
@@ -265,20 +272,18 @@ static tug_status close_container(parser *ps) {
     ps->p++;
     ps->depth--;
     const size_t first = ps->open[ps->depth].first;
+    const bool is_object = ps->open[ps->depth].is_object;
     tug_json *const value = ps->pending + first;
-    size_t n_items = ps->n_pending - first, n = n_items;
-    if (ps->open[ps->depth].is_object) {
-        TUG_TRY(drop_repeated_keys(ps, value, n_items / 2, &n));
-        n_items = 2 * n;
-    }
-    tug_json *const item = tug_arena_array(ps->arena, n_items, sizeof *item);
+    const size_t width = is_object ? 2 : 1; /* values per member or element */
+    size_t n = (ps->n_pending - first) / width;
+    if (is_object) TUG_TRY(drop_repeated_keys(ps, value, &n));
+    tug_json *const item = tug_arena_array(ps->arena, n * width, sizeof *item);
     if (!item) return fail_memory(ps);
-    if (n_items) memcpy(item, value, n_items * sizeof *item);
+    memcpy(item, value, n * width * sizeof *item);
     ps->n_pending = first;
-    return push(
-        ps, (tug_json){ps->open[ps->depth].is_object ? TUG_JSON_OBJECT : TUG_JSON_ARRAY,
-                       (uint32_t)n,
-                       {.item = item}});
+    return push(ps, (tug_json){is_object ? TUG_JSON_OBJECT : TUG_JSON_ARRAY,
+                               (uint32_t)n,
+                               {.item = item}});
 }
 
 /* ---- the document ----------------------------------------------------------------- */

@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "support/tiny_vocab.h"
 #include "tokenizer/nfc.h"
 #include "tokenizer/tokenizer.h"
-#include "unit/tiny_vocab.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -28,8 +28,8 @@ bool gold_read(gold *g, const char *path) {
     g->n_layer = head[2];
     g->dim = head[3];
     g->n_pos = head[4];
-    const int64_t floats = g->n_pos * g->n_vocab + g->n_layer * 2 * g->n_pos * g->dim +
-                           2 * g->n_tok;
+    const int64_t floats =
+        g->n_pos * g->n_vocab + g->n_layer * 2 * g->n_pos * g->dim + 2 * g->n_tok;
     if (size != 28 + 4 * (g->n_tok + g->n_pos + floats)) {
         gold_free(g);
         return false;

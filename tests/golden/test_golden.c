@@ -4,7 +4,10 @@
  * For every .gold file of tests/golden/data with its .gguf, at every CPU level of this machine:
  * one prefill with taps, prefills of 1, 2, 63, 64, 65 and all tokens, token-by-token
  * decode, prefill cut at random places, 1 and 2 threads.  Within one level all of these
- * must agree bit for bit.  Bounds: 1e-4 at "ref", 1e-3 above (docs/TESTING.md).
+ * must agree bit for bit.  Bounds on relative errors: 1e-4 at "ref", 1e-3 above for float
+ * weights.  Quantised weights meet 8-bit activations above "ref": there the mean KL
+ * divergence is bounded, by 1e-3 for a trained model and by 5e-3 for random ones, whose
+ * routing hangs on every detail (docs/TESTING.md).
  * SPDX-License-Identifier: MIT */
 #include <glob.h>
 #include <math.h>
@@ -109,8 +112,29 @@ static double mean_kl(const gold *g, const float *logits) {
     return sum / (double)g->n_pos;
 }
 
+typedef struct bounds {
+    double rel, kl;
+} bounds;
+
+static bool is_quantised(const tug_model *model) {
+    for (uint64_t i = 0; i < tug_gguf_n_tensors(model->gguf); i++) {
+        const tug_type type = tug_gguf_tensor_at(model->gguf, i).type;
+        if (type != TUG_TYPE_F32 && type != TUG_TYPE_F16 && type != TUG_TYPE_BF16)
+            return true;
+    }
+    return false;
+}
+
+static bounds bounds_of(const tug_model *model, const char *name) {
+    const bool exact = tug_backend_level(model->be) == TUG_CPU_REF;
+    if (exact) return (bounds){1e-4, 1e-6};
+    if (!is_quantised(model)) return (bounds){1e-3, 1e-5};
+    const bool trained = strncmp(name, "tug-tiny", 8) == 0;
+    return (bounds){1.0, trained ? 1e-3 : 5e-3};
+}
+
 static void check_prefills(tug_model *model, const gold *g, const char *name,
-                           const char *level, const float *all, double bound) {
+                           const char *level, const float *all, bounds bound) {
     static const int64_t sizes[] = {1, 2, 63, 64, 65, 300};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         const int64_t n = sizes[i], at = gold_find(g, n - 1);
@@ -125,17 +149,30 @@ static void check_prefills(tug_model *model, const gold *g, const char *name,
         } else {
             const float *got = tug_session_logits(s);
             const double rel = gold_rel(got, g->logits + at * g->n_vocab, g->n_vocab);
-            verdict(rel <= bound, name, level, what, rel);
-            verdict(memcmp(got, all + (n - 1) * g->n_vocab,
-                           (size_t)g->n_vocab * sizeof *got) == 0,
-                    name, level, "prefill length does not show in the logits", 0);
+            verdict(rel <= bound.rel, name, level, what, rel);
+            const bool same = memcmp(got, all + (n - 1) * g->n_vocab,
+                                     (size_t)g->n_vocab * sizeof *got) == 0;
+            verdict(same, name, level, "prefill length does not show in the logits", 0);
         }
         tug_session_destroy(&s);
     }
 }
 
+/* The logits of all tokens computed in pieces must be those of one prefill. */
+static void check_cut(tug_model *model, const gold *g, const char *name,
+                      const char *level, const float *all, int64_t (*cut)(tug_rng *),
+                      const char *what) {
+    const int64_t n = g->n_tok * g->n_vocab;
+    float *pieces = calloc((size_t)n, sizeof *pieces);
+    if (!pieces) abort();
+    const bool ran = run(model, g, cut, pieces);
+    const bool same = ran && memcmp(all, pieces, (size_t)n * sizeof *all) == 0;
+    verdict(same, name, level, what, gold_rel(pieces, all, n));
+    free(pieces);
+}
+
 static void check_level(const char *path, const char *name, const gold *g,
-                        tug_cpu_level level, int n_threads, double bound) {
+                        tug_cpu_level level, int n_threads) {
     tug_err err;
     tug_model *model = NULL;
     char label[32];
@@ -148,31 +185,26 @@ static void check_level(const char *path, const char *name, const gold *g,
         n_failed++;
         return;
     }
-    const size_t n = (size_t)(g->n_tok * g->n_vocab);
-    float *all = malloc(n * sizeof *all), *other = malloc(n * sizeof *other);
-    if (!all || !other) abort();
+    const bounds bound = bounds_of(model, name);
+    float *all = calloc((size_t)(g->n_tok * g->n_vocab), sizeof *all);
+    if (!all) abort();
 
     tap_check taps = {g, 0};
     tug_model_net(model)->tap = check_tap;
     tug_model_net(model)->tap_ud = &taps;
     verdict(run(model, g, cut_none, all), name, label, "prefill runs", 0);
     tug_model_net(model)->tap = NULL;
-    verdict(taps.worst <= bound, name, label, "residual stream of every layer",
+    verdict(taps.worst <= bound.rel, name, label, "residual stream of every layer",
             taps.worst);
-    const double rel = worst_logits(g, all);
-    const double kl = mean_kl(g, all);
-    verdict(kl <= 1e-3, name, label, "mean KL to the reference", kl);
-    verdict(rel <= bound, name, label, "logits of one prefill", rel);
-
-    verdict(run(model, g, cut_ones, other) && memcmp(all, other, n * sizeof *all) == 0,
-            name, label, "token by token equals one prefill, bit for bit",
-            gold_rel(other, all, (int64_t)n));
-    verdict(run(model, g, cut_random, other) && memcmp(all, other, n * sizeof *all) == 0,
-            name, label, "prefill cut anywhere equals one prefill, bit for bit",
-            gold_rel(other, all, (int64_t)n));
+    const double rel = worst_logits(g, all), kl = mean_kl(g, all);
+    verdict(rel <= bound.rel, name, label, "logits of one prefill", rel);
+    verdict(kl <= bound.kl, name, label, "mean KL to the reference", kl);
+    check_cut(model, g, name, label, all, cut_ones,
+              "token by token equals one prefill, bit for bit");
+    check_cut(model, g, name, label, all, cut_random,
+              "prefill cut anywhere equals one prefill, bit for bit");
     check_prefills(model, g, name, label, all, bound);
     free(all);
-    free(other);
     tug_model_close(&model);
 }
 
@@ -189,9 +221,9 @@ static void check_file(const char *gold_path) {
         return;
     }
     for (int level = 0; level <= (int)tug_cpu_detect(); level++) {
-        check_level(path, name, &g, (tug_cpu_level)level, 2, level == 0 ? 1e-4 : 1e-3);
+        check_level(path, name, &g, (tug_cpu_level)level, 2);
     }
-    check_level(path, name, &g, tug_cpu_detect(), 1, 1e-3);
+    check_level(path, name, &g, tug_cpu_detect(), 1);
     gold_free(&g);
 }
 

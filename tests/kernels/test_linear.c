@@ -70,8 +70,8 @@ static void fill_blocks(unsigned char *w, const scales *s, size_t bytes, int fil
     for (size_t at = 0; at < bytes; at += step) {
         const int ones = fill == EXTREME && kt_rand_int(0, 1) == 0;
         for (size_t i = 0; i < step; i++) {
-            w[at + i] = ones ? (unsigned char)(0xFF >> kt_rand_int(0, 1))
-                             : (unsigned char)kt_rand_int(0, 255);
+            const int64_t byte = ones ? 0xFF >> kt_rand_int(0, 1) : kt_rand_int(0, 255);
+            w[at + i] = (unsigned char)byte;
         }
         for (int i = 0; i < s->n; i++) {
             const float size =

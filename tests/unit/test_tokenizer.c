@@ -14,8 +14,8 @@
 #include "base/sys.h"
 #include "base/utf8.h"
 #include "fault/fault.h"
+#include "support/tiny_vocab.h"
 #include "tokenizer/tokenizer.h"
-#include "unit/tiny_vocab.h"
 
 /* A blank in GPT-2's byte alphabet. */
 #define BLANK "\xC4\xA0"

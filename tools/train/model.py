@@ -90,7 +90,7 @@ class _Experts(torch.autograd.Function):
         token = order // k
         ends = torch.bincount(flat, minlength=e).cumsum(0).tolist()
         w = weight.reshape(-1)[order].to(x.dtype).unsqueeze(1)
-        xs = x[token]
+        xs = x.index_select(0, token)
         gu = x.new_empty(n * k, f2)
         y = x.new_empty(n * k, h)
         a = 0
@@ -105,17 +105,16 @@ class _Experts(torch.autograd.Function):
             if b > a:
                 torch.mm(hid[a:b], down[i].t(), out=y[a:b])
             a = b
-        out = torch.empty_like(y)
-        out[order] = y
-        ctx.save_for_backward(xs, gu, w, gate_up, down, order, token)
+        back = torch.argsort(order)
+        ctx.save_for_backward(xs, gu, w, gate_up, down, back, token)
         ctx.ends, ctx.shape = ends, (n, k)
-        return out.view(n, k, h).float().sum(1)
+        return y.index_select(0, back).view(n, k, h).sum(1, dtype=torch.float32)
 
     @staticmethod
     def backward(ctx, grad):
-        xs, gu, w, gate_up, down, order, token = ctx.saved_tensors
+        xs, gu, w, gate_up, down, back, token = ctx.saved_tensors
         n, k = ctx.shape
-        dy = grad.to(xs.dtype)[token]
+        dy = grad.to(xs.dtype).index_select(0, token)
         g, u = gu.chunk(2, 1)
         s = torch.sigmoid(g)
         act = g * s
@@ -140,11 +139,8 @@ class _Experts(torch.autograd.Function):
                 torch.mm(dgu[a:b], gate_up[i], out=dxs[a:b])
                 torch.mm(dgu[a:b].t(), xs[a:b], out=dgu_w[i])
             a = b
-        dx = torch.empty_like(dxs)
-        dx[order] = dxs
-        dweight = torch.empty_like(dw)
-        dweight[order] = dw
-        return dx.view(n, k, -1).float().sum(1).to(dx.dtype), None, dweight.view(n, k), dgu_w, ddown
+        dx = dxs.index_select(0, back).view(n, k, -1).sum(1, dtype=torch.float32).to(dxs.dtype)
+        return dx, None, dw.index_select(0, back).view(n, k), dgu_w, ddown
 
 
 class _ConvSilu(torch.autograd.Function):
@@ -402,7 +398,7 @@ class Model(nn.Module):
         pad = -t % CHUNK
         if pad:
             ids = F.pad(ids, (0, pad))
-        x = F.embedding(ids, self.embed)
+        x = F.embedding(ids, self.embed).float()
         for blk in self.blocks:
             x = blk(x, cd, self)
         return rms(x, self.norm, self.c.eps)[:, :t]
@@ -452,6 +448,43 @@ def to_hf(model):
     return {k: v.detach().clone().float().contiguous() for k, v in sd.items()}
 
 
+def from_hf(c, sd):
+    """A model from the state dict that to_hf makes."""
+    model = Model(c).eval()
+    hk, r, dk, dv = c.k_heads, c.v_heads // c.k_heads, c.dk, c.dv
+    with torch.no_grad():
+        model.embed.copy_(sd["model.embed_tokens.weight"])
+        model.norm.copy_(sd["model.norm.weight"] + 1)
+        if not c.tied:
+            model.head.copy_(sd["lm_head.weight"])
+        for i, blk in enumerate(model.blocks):
+            p, m, e = f"model.layers.{i}.", blk.mixer, blk.moe
+            blk.attn_norm.copy_(sd[p + "input_layernorm.weight"] + 1)
+            blk.post_norm.copy_(sd[p + "post_attention_layernorm.weight"] + 1)
+            if c.is_attention(i):
+                for a in "qkvo":
+                    getattr(m, a).copy_(sd[f"{p}self_attn.{a}_proj.weight"])
+                m.q_norm.copy_(sd[p + "self_attn.q_norm.weight"] + 1)
+                m.k_norm.copy_(sd[p + "self_attn.k_norm.weight"] + 1)
+            else:
+                q, k, v, z = sd[p + "linear_attn.in_proj_qkvz.weight"].view(hk, -1, c.hidden).split([dk, dk, r * dv, r * dv], 1)
+                m.qkv.copy_(torch.cat([x.reshape(-1, c.hidden) for x in (q, k, v)]))
+                m.z.copy_(z.reshape(-1, c.hidden))
+                m.ba.copy_(sd[p + "linear_attn.in_proj_ba.weight"])
+                m.conv.copy_(sd[p + "linear_attn.conv1d.weight"].squeeze(1))
+                m.dt_bias.copy_(sd[p + "linear_attn.dt_bias"])
+                m.a_log.copy_(sd[p + "linear_attn.A_log"])
+                m.norm.copy_(sd[p + "linear_attn.norm.weight"])
+                m.out.copy_(sd[p + "linear_attn.out_proj.weight"])
+            e.router.copy_(sd[p + "mlp.gate.weight"])
+            e.gate_up.copy_(sd[p + "mlp.experts.gate_up_proj"])
+            e.down.copy_(sd[p + "mlp.experts.down_proj"])
+            e.s_gate_up.copy_(torch.cat([sd[f"{p}mlp.shared_expert.{a}_proj.weight"] for a in ("gate", "up")]))
+            e.s_down.copy_(sd[p + "mlp.shared_expert.down_proj.weight"])
+            e.s_gate.copy_(sd[p + "mlp.shared_expert_gate.weight"][0])
+    return model
+
+
 def check(seed=1):
     """Compare with transformers on random weights: the largest logit difference."""
     from transformers import Qwen3NextForCausalLM
@@ -469,6 +502,7 @@ def check(seed=1):
             assert not missing.missing_keys and not missing.unexpected_keys, missing
             ids = torch.randint(0, c.vocab, (2, 200))
             a, b = m(ids), ref(ids).logits
+            assert torch.equal(from_hf(c, to_hf(m))(ids), a) or (from_hf(c, to_hf(m))(ids) - a).abs().max() < 1e-5
             worst = max(worst, (a - b).abs().max().item())
             print(f"hidden {c.hidden}: max difference {(a - b).abs().max():.2e}, logits std {b.std():.3f}; "
                   f"bf16 {(m(ids, torch.bfloat16).float() - b).abs().max():.2e}")

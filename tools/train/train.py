@@ -2,7 +2,7 @@
 """Train the tiny model on a CPU, in a given wall-clock time.
 
 Data-parallel worker processes with one thread each (an OpenMP team stalls as soon as something else
-wants the machine); gradients are averaged with gloo. Muon for the matrices, AdamW for the rest; the
+wants the machine) over parameters and gradients in shared memory. Muon for the matrices, AdamW for the rest; the
 learning rate follows the clock and reaches zero when the time is up. Writes `ckpt.pt` every few
 minutes, `loss.csv` and `final.pt`.
 """
@@ -13,7 +13,6 @@ import os
 import time
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 
 from model import Config, Model
@@ -32,18 +31,26 @@ def newton_schulz(g, steps=5):
     return x
 
 
-class Muon:
-    """Muon over views of the parameters, batched by shape."""
+class Optimizer:
+    """Muon for matrices, AdamW for the rest, over the parameters one worker owns.
 
-    def __init__(self, model, momentum=0.95):
-        self.momentum, self.groups = momentum, {}
-        c = model.c
-        for name, p in model.named_parameters():
-            leaf = name.split(".")[-1]
-            for view in self.views(c, leaf):
-                r, k = view(p.data).shape[-2:]
-                self.groups.setdefault((min(r, k), max(r, k)), []).append((p, view, r > k))
-        self.buf = {s: None for s in self.groups}
+    `master` are f32, `live` what the model computes with (bf16 matrices); gradients of all workers are
+    read from shared memory, so no other reduction is needed."""
+
+    RATE = {"embed": 0.02, "head": 0.004, "router": 0.004, "ba": 0.004, "s_gate": 0.004}
+
+    def __init__(self, c, names, master, live, grads):
+        self.master, self.live, self.grads = master, live, grads
+        self.groups, self.buf, self.adam, self.steps = {}, {}, {}, 0
+        for n in names:
+            leaf = n.split(".")[-1]
+            views = self.views(c, leaf)
+            for view in views:
+                r, k = view(master[n]).shape[-2:]
+                self.groups.setdefault((min(r, k), max(r, k)), []).append((n, view, r > k))
+            if not views:
+                self.adam[n] = (self.RATE.get(leaf, 0.006), torch.zeros_like(master[n]), torch.zeros_like(master[n]))
+        self.names = names
 
     @staticmethod
     def views(c, leaf):
@@ -63,30 +70,43 @@ class Muon:
         return []
 
     @torch.no_grad()
-    def step(self, lr):
+    def step(self, lr, factor, momentum):
+        self.steps += 1
+        g = {n: sum(w[n].float() for w in self.grads) / len(self.grads) for n in self.names}
         for s, items in self.groups.items():
-            g = torch.cat([v(p.grad).transpose(-1, -2) if tr else v(p.grad) for p, v, tr in items])
-            b = self.buf[s]
+            x = torch.cat([v(g[n]).transpose(-1, -2) if tr else v(g[n]) for n, v, tr in items])
+            b = self.buf.get(s)
             if b is None:
-                b = self.buf[s] = torch.zeros_like(g)
-            b.lerp_(g, 1 - self.momentum)
-            u = newton_schulz(g.lerp_(b, self.momentum)).float()
+                b = self.buf[s] = torch.zeros_like(x)
+            b.lerp_(x, 1 - momentum)
+            u = newton_schulz(x.lerp_(b, momentum)).float()
             i = 0
-            for p, v, tr in items:
-                t = v(p.data)
+            for n, v, tr in items:
+                t = v(self.master[n])
                 d = u[i:i + t.shape[0]]
                 i += t.shape[0]
-                t.add_(d.transpose(-1, -2) if tr else d, alpha=-lr * max(1.0, t.shape[-2] / t.shape[-1]) ** 0.5)
+                t.add_(d.transpose(-1, -2) if tr else d, alpha=-lr * factor * max(1.0, t.shape[-2] / t.shape[-1]) ** 0.5)
+        b1, b2 = 0.9, 0.95
+        for n, (rate, m, v) in self.adam.items():
+            m.lerp_(g[n], 1 - b1)
+            v.mul_(b2).addcmul_(g[n], g[n], value=1 - b2)
+            d = (v / (1 - b2 ** self.steps)).sqrt_().add_(1e-8)
+            self.master[n].addcdiv_(m, d, value=-rate * factor / (1 - b1 ** self.steps))
+        for n in self.names:
+            if self.live[n].data_ptr() != self.master[n].data_ptr():
+                self.live[n].copy_(self.master[n])
 
 
-def adam_groups(model):
-    rate = {"embed": 0.02, "head": 0.004, "router": 0.004, "ba": 0.004, "s_gate": 0.004}
-    groups = {}
-    for name, p in model.named_parameters():
-        leaf = name.split(".")[-1]
-        if not Muon.views(model.c, leaf):
-            groups.setdefault(rate.get(leaf, 0.006), []).append(p)
-    return [{"params": v, "lr": k, "base": k} for k, v in groups.items()]
+def is_matrix(c, name):
+    leaf = name.split(".")[-1]
+    return bool(Optimizer.views(c, leaf)) or leaf in ("head", "ba")
+
+
+def owner(c, name, workers):
+    """Which worker updates a parameter: layers in turn, embedding first, head last."""
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) % workers
+    return 0 if name == "embed" else workers - 1
 
 
 # ------------------------------------------------------------------------------------- batches
@@ -102,9 +122,9 @@ class Sampler:
 
     def mix(self, t):
         """Shares of the pools at time t in 0..1: copying first, full tool headers later."""
-        copy = 0.35 * max(0.0, 1 - t / 0.3) + 0.05
-        tools = 0.05 + 0.15 * min(1.0, t / 0.5)
-        code = 0.40 if t < 0.85 else 0.30
+        copy = 0.32 * max(0.0, 1 - max(0.0, t - 0.15) / 0.45) + 0.06
+        tools = 0.04 + 0.12 * min(1.0, max(0.0, t - 0.25) / 0.35)
+        code = 0.12
         return {"code": code, "copy": copy, "tools": tools, "plain": 1 - code - copy - tools}
 
     def batch(self, t):
@@ -135,18 +155,20 @@ def token_loss(model, ids, mask):
 
 
 @torch.no_grad()
-def evaluate(model, pools, call_id):
+def evaluate(model, pools, call_id, small=False):
     """Held-out loss on code and dialogues; share of tool calls that greedy decoding gets exactly right."""
     model.eval()
     s, out = pools["eval_code"], {}
-    n = min(24, len(s) // 512)
-    step = (len(s) - 512) // max(1, n - 1)
+    n = 6 if small else 24
+    step = (len(s) - 512) // (n - 1)
     ids = torch.stack([s[i * step:i * step + 512] for i in range(n)]).long()
     out["code"] = sum(token_loss(model, b, torch.ones_like(b, dtype=torch.bool))[0].item() * len(b)
                       for b in ids.split(8)) / n
     for name in ("plain", "tools"):
         loss = cnt = good = calls = 0
         for ids, mask in pools["eval_" + name].values():
+            if small:
+                ids, mask = ids[:4 if name == "plain" else 1], mask[:4 if name == "plain" else 1]
             for i in range(0, len(ids), 8):
                 b, m = ids[i:i + 8].long(), mask[i:i + 8]
                 l, lg, at = token_loss(model, b, m)
@@ -172,96 +194,89 @@ def evaluate(model, pools, call_id):
 
 
 # ------------------------------------------------------------------------------------- the run
-def worker(rank, a):
-    torch.set_num_threads(1)
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", str(a.port))
-    dist.init_process_group("gloo", rank=rank, world_size=a.workers)
+def shared_state(c, a):
+    """Parameters and gradients in memory that every worker maps."""
     torch.manual_seed(a.seed)
-    pools = torch.load(a.pools, mmap=True)
-    model = Model(Config()).train()
-    muon = Muon(model)
-    adam = torch.optim.AdamW(adam_groups(model), betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0, fused=True)
-    step = tokens = 0
-    spent = 0.0
+    master = {n: p.detach().clone() for n, p in Model(c).named_parameters()}
+    info = {"step": 0, "tokens": 0, "spent": 0.0}
     if a.resume:
         ck = torch.load(a.resume)
-        model.load_state_dict(ck["model"])
-        adam.load_state_dict(ck["adam"])
-        muon.buf = ck["muon"]
-        step, tokens, spent = ck["step"], ck["tokens"], ck["spent"]
-    params = list(model.parameters())
-    total = sum(p.numel() for p in params)
-    flat = torch.zeros(total)
-    i = 0
-    for p in params:                                                  # gradients live in one buffer
-        p.grad = flat[i:i + p.numel()].view_as(p)
-        i += p.numel()
+        master = {n: ck["model"][n].clone() for n in master}
+        info = {k: ck[k] for k in info}
+    master = {n: t.share_memory_() for n, t in master.items()}
+    live = {n: t.to(CD).share_memory_() if is_matrix(c, n) else t for n, t in master.items()}
+    grads = [{n: torch.zeros_like(t).share_memory_() for n, t in live.items()} for _ in range(a.workers)]
+    return master, live, grads, info
+
+
+def worker(rank, a, c, master, live, grads, info, clock, barrier):
+    os.setsid()                                                       # a scheduling group of its own
+    torch.set_num_threads(1)
+    pools = torch.load(a.pools, mmap=True)
+    model = Model(c).train()
+    for n, p in model.named_parameters():
+        p.data = live[n]
+        p.grad = grads[rank][n]
+    opt = Optimizer(c, [n for n in master if owner(c, n, a.workers) == rank], master, live, grads)
+    step, tokens = info["step"], info["tokens"]
     smp = Sampler(pools, a.seed + step, rank, a.tokens)
-    begin = time.time() - spent
+    begin = time.time() - info["spent"]
     last_save = last_eval = time.time()
-    log = None
+    rows = log = None
     if rank == 0:
-        new = not a.resume
-        log = open(os.path.join(a.out, "loss.csv"), "w" if new else "a", newline="")
+        log = open(os.path.join(a.out, "loss.csv"), "a" if a.resume else "w", newline="")
         rows = csv.writer(log)
-        if new:
+        if not a.resume:
             rows.writerow(["step", "minutes", "tokens", "lr", "pool", "length", "loss", "balance", "eval_code", "eval_plain",
                            "eval_tools", "exact_plain", "exact_tools"])
-        print("parameters:", total, flush=True)
-    state = torch.zeros(1, dtype=torch.float64)
+        print("parameters:", sum(t.numel() for t in master.values()), flush=True)
 
     def save(name):
         t = os.path.join(a.out, name + ".tmp")
-        torch.save({"model": model.state_dict(), "adam": adam.state_dict(), "muon": muon.buf, "config": model.c.__dict__,
-                    "step": step, "tokens": tokens, "spent": time.time() - begin}, t)
+        torch.save({"model": {n: x.clone() for n, x in master.items()}, "config": c.__dict__, "step": step, "tokens": tokens,
+                    "spent": time.time() - begin}, t)
         os.replace(t, os.path.join(a.out, name))
 
+    local = 0
     while True:
-        state[0] = (time.time() - begin) / (a.minutes * 60)           # rank 0's clock rules
-        dist.broadcast(state, 0)
-        t = state.item()
+        if rank == 0:
+            clock[0] = (time.time() - begin) / (a.minutes * 60)       # rank 0's clock rules
+        barrier.wait()                                                # all parameters are updated
+        t = clock[0].item()
         if t >= 1:
             break
-        factor = min(1.0, (step + 1) / 40) * (1.0 if t < a.flat else max(0.0, (1 - t) / (1 - a.flat)))
+        scores = []
+        if rank == 0 and time.time() - last_eval > a.eval_every * 60:
+            e = evaluate(model, pools, a.call_id, small=True)
+            scores = [f"{e[k]:.4f}" for k in ("code", "plain", "tools", "plain_exact", "tools_exact")]
+            last_eval = time.time()
+        if rank == 0 and time.time() - last_save > a.save_every * 60:
+            save("ckpt.pt")
+            last_save = time.time()
+        factor = min(1.0, (local + 1) / (8 if a.resume else 40)) * (1.0 if t < a.flat else max(0.0, (1 - t) / (1 - a.flat)))
         name, ids, mask = smp.batch(t)
-        flat.zero_()
+        for g in grads[rank].values():
+            g.zero_()
         loss, _, _ = token_loss(model, ids, mask)
         aux = sum(b.moe.aux for b in model.blocks) / len(model.blocks)
         (loss + a.balance * aux).backward()
-        dist.all_reduce(flat)
-        flat /= a.workers
-        norm = flat.norm()
-        if norm > 2.0:
-            flat *= 2.0 / norm
-        muon.momentum = 0.85 + 0.10 * min(1.0, step / 200)
-        muon.step(a.lr * factor)
-        for g in adam.param_groups:
-            g["lr"] = g["base"] * factor
-        adam.step()
-        step += 1
+        barrier.wait()                                                # all gradients are there
+        opt.step(a.lr, factor, 0.85 + 0.10 * min(1.0, step / 200))
+        step, local = step + 1, local + 1
         tokens += ids.numel() * a.workers
         if rank:
             continue
         now = time.time()
-        row = [step, f"{(now - begin) / 60:.2f}", tokens, f"{a.lr * factor:.5f}", name, ids.shape[1], f"{loss.item():.4f}", f"{aux.item():.3f}"]
-        if now - last_eval > a.eval_every * 60:
-            e = evaluate(model, pools, a.call_id)
-            row += [f"{e[k]:.4f}" for k in ("code", "plain", "tools", "plain_exact", "tools_exact")]
-            last_eval = now
-        if now - last_save > a.save_every * 60:
-            save("ckpt.pt")
-            last_save = now
+        row = [step, f"{(now - begin) / 60:.2f}", tokens, f"{a.lr * factor:.5f}", name, ids.shape[1], f"{loss.item():.4f}", f"{aux.item():.3f}", *scores]
         rows.writerow(row)
         log.flush()
-        if step % 10 == 0 or len(row) > 8:
+        if step % 10 == 0 or scores:
             load = torch.stack([b.moe.load for b in model.blocks])
-            print(*row, f"norm {norm:.2f} load {load.min():.3f}..{load.max():.3f}", f"{tokens / (now - begin):.0f} tok/s", flush=True)
+            print(*row, f"load {load.min():.3f}..{load.max():.3f}", f"{time.process_time() / local:.2f} cpu s a step", flush=True)
     if rank == 0:
         e = evaluate(model, pools, a.call_id)
         print("final", {k: round(v, 4) for k, v in e.items()}, "perplexity on held-out code", round(math.exp(e["code"]), 2), flush=True)
         save("final.pt")
-    dist.barrier()
 
 
 def main():
@@ -279,10 +294,13 @@ def main():
     p.add_argument("--eval-every", type=float, default=6, help="minutes")
     p.add_argument("--save-every", type=float, default=4, help="minutes")
     p.add_argument("--call-id", type=int, default=4078, help="id of <tool_call>")
-    p.add_argument("--port", type=int, default=29511)
     a = p.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    torch.multiprocessing.spawn(worker, (a,), nprocs=a.workers)
+    torch.set_num_threads(1)
+    c = Config()
+    barrier = torch.multiprocessing.get_context("spawn").Barrier(a.workers)
+    clock = torch.zeros(1, dtype=torch.float64).share_memory_()
+    torch.multiprocessing.spawn(worker, (a, c, *shared_state(c, a), clock, barrier), nprocs=a.workers)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,10 @@ size_t tug_act_row_bytes(tug_act act, int64_t n);
 /* dst (tug_act_row_bytes(act, n),) = x (n,) converted.  For F32 a copy. */
 typedef void tug_act_convert_fn(void *dst, const float *x, int64_t n);
 
+/* r (n,) = x (n,) - the values that the converted row `act` stands for: converted again,
+ * it is the second digit of x. */
+typedef void tug_act_residual_fn(float *r, const void *act, const float *x, int64_t n);
+
 typedef struct tug_linear_args {
     float *y;         /* (n_tok, n_rows) with stride y_stride, written */
     int64_t y_stride; /* elements */
@@ -188,6 +192,7 @@ typedef void tug_attn_fn(const tug_attn_args *a);
 typedef struct tug_kernels {
     tug_cpu_level level;
     tug_act_convert_fn *act_convert[TUG_ACT_COUNT];
+    tug_act_residual_fn *act_residual[TUG_ACT_COUNT]; /* NULL for F32: nothing is lost */
     tug_linear_kernel linear[TUG_TYPE_COUNT];
     tug_rmsnorm_fn *rmsnorm;
     tug_l2norm_fn *l2norm;

@@ -24,6 +24,8 @@ void tug_kernels_init_linear(tug_kernels *k, tug_cpu_level level) {
     k->act_convert[TUG_ACT_F32] = tug_act_f32_ref;
     k->act_convert[TUG_ACT_Q8_32] = tug_act_q8_32_ref;
     k->act_convert[TUG_ACT_Q8_256] = tug_act_q8_256_ref;
+    k->act_residual[TUG_ACT_Q8_32] = tug_act_residual_q8_32_ref;
+    k->act_residual[TUG_ACT_Q8_256] = tug_act_residual_q8_256_ref;
     TUG_LINEAR_TYPES(SET_REF)
 
     if (level < TUG_CPU_AVX2) return;

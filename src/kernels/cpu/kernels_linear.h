@@ -36,6 +36,9 @@ tug_act_convert_fn tug_act_f32_ref;
 tug_act_convert_fn tug_act_q8_32_ref;
 tug_act_convert_fn tug_act_q8_256_ref;
 
+tug_act_residual_fn tug_act_residual_q8_32_ref;
+tug_act_residual_fn tug_act_residual_q8_256_ref;
+
 /* The same bits as ref; AVX-512 uses these too, conversion is a small part of the work. */
 tug_act_convert_fn tug_act_q8_32_avx2;
 tug_act_convert_fn tug_act_q8_256_avx2;

@@ -70,3 +70,22 @@ void tug_act_q8_256_ref(void *dst, const float *x, int64_t n) {
         }
     }
 }
+
+/* What a converted row leaves out. Scalar at every level: one pass over an activation,
+ * against many over the weights. */
+void tug_act_residual_q8_32_ref(float *r, const void *act, const float *x, int64_t n) {
+    const tug_act_q8_32 *rows = act;
+    for (int64_t i = 0; i < n; i++) {
+        const tug_act_q8_32 *a = &rows[i / TUG_ACT_RECORD];
+        const int64_t j = i % TUG_ACT_RECORD;
+        r[i] = x[i] - a->d[j / 32] * (float)a->q[j];
+    }
+}
+
+void tug_act_residual_q8_256_ref(float *r, const void *act, const float *x, int64_t n) {
+    const tug_act_q8_256 *rows = act;
+    for (int64_t i = 0; i < n; i++) {
+        const tug_act_q8_256 *a = &rows[i / TUG_ACT_RECORD];
+        r[i] = x[i] - a->d * (float)a->q[i % TUG_ACT_RECORD];
+    }
+}

@@ -22,17 +22,23 @@ enum {
     GEMM_FROM = 6,      /* tokens from which making panels pays */
 };
 
-typedef struct format {
-    tug_expand32_fn *expand;
-    size_t block_bytes;
-    bool has_min;
-} format;
-
 /* One block of 16 rows. */
 typedef struct panel {
     uint8_t w[8][64];   /* (8, 16, 4): column / 4, row, column % 4; value + 128 */
     float d[16], m[16]; /* per row */
 } panel __attribute__((aligned(64)));
+
+/* sum (n_tok, n_panels, 16) += n_blocks <= 8 blocks of panels (n_panels, 8) times one
+ * record of each token; n_panels is 1 or TILE_PANELS, n_tok at most TILE_TOKENS. */
+typedef void tile_fn(float *sum, const panel *p, const tug_act_q8_32 *const *x,
+                     int n_blocks, int n_panels, int n_tok);
+
+typedef struct format {
+    tug_expand32_fn *expand;
+    tile_fn *tile;
+    size_t block_bytes;
+    bool has_min;
+} format;
 
 /* ---- few tokens ------------------------------------------------------------------- */
 
@@ -48,13 +54,13 @@ INLINE __m512 add_block(__m512 sum, __m512i products, __m512 d, __m512 m,
 
 /* Two blocks of 16 rows, c and c + 1, or only c if it is the last. */
 INLINE void gemv_blocks(__m512 *sum, const tug_act_q8_32 *const *x, const char *const *w,
-                        int64_t c, bool pair, size_t ahead, int n_tok, format f) {
+                        int64_t c, bool pair, const char *next, int n_tok, format f) {
     __m512i parts[GEMV_TOKENS][16];
     tug_f16 d[2][16], m[2][16];
     const int b = (int)(c % 8);
     for (int r = 0; r < 16; r++) {
         const char *block = w[r] + (size_t)c * f.block_bytes;
-        _mm_prefetch(block + ahead, _MM_HINT_T0);
+        prefetch(next + (size_t)(r << pair) * f.block_bytes, f.block_bytes << pair);
         const __m256i lo = f.expand(block, &d[0][r], &m[0][r]);
         const __m256i hi = pair ? f.expand(block + f.block_bytes, &d[1][r], &m[1][r])
                                 : _mm256_setzero_si256();
@@ -85,11 +91,14 @@ INLINE void gemv_rows(const tug_linear_args *a, int64_t r0, int64_t t0, int n_to
         x[t] = token_row(a, t0 + t);
         sum[t] = _mm512_setzero_ps();
     }
-    const size_t ahead = 16 * a->w_row_bytes;
+    const char *next = w[0] + 16 * a->w_row_bytes;
     const int64_t n_blocks = a->n_cols / TUG_QK;
     int64_t c = 0;
-    for (; c + 2 <= n_blocks; c += 2) gemv_blocks(sum, x, w, c, true, ahead, n_tok, f);
-    if (c < n_blocks) gemv_blocks(sum, x, w, c, false, ahead, n_tok, f);
+    for (; c + 2 <= n_blocks; c += 2) {
+        gemv_blocks(sum, x, w, c, true, next, n_tok, f);
+        next += 32 * f.block_bytes;
+    }
+    if (c < n_blocks) gemv_blocks(sum, x, w, c, false, next, n_tok, f);
     for (int t = 0; t < n_tok; t++) {
         _mm512_mask_storeu_ps(a->y + (t0 + t) * a->y_stride + r0, row_mask(a, r0),
                               sum[t]);
@@ -107,10 +116,12 @@ INLINE void gemv(const tug_linear_args *a, format f) {
 
 /* ---- many tokens ------------------------------------------------------------------ */
 
-INLINE void fill_panel(panel *p, const char *const *rows, format f) {
+/* Prefetches 16 blocks from `next` meanwhile. */
+INLINE void fill_panel(panel *p, const char *const *rows, const char *next, format f) {
     uint8_t w[16][32] __attribute__((aligned(64)));
     tug_f16 d[16], m[16];
     for (int r = 0; r < 16; r++) {
+        prefetch(next + (size_t)r * f.block_bytes, f.block_bytes);
         _mm256_store_si256(
             (__m256i *)(void *)w[r],
             _mm256_xor_si256(f.expand(rows[r], &d[r], &m[r]), _mm256_set1_epi8(-128)));
@@ -124,30 +135,44 @@ INLINE void fill_panel(panel *p, const char *const *rows, format f) {
     if (f.has_min) _mm512_store_ps(p->m, widen_f16(m));
 }
 
-/* sum[v][t] += block b of panel row v times token t; p[v * 8] is its panel. */
-INLINE void tile_block(__m512 sum[TILE_PANELS][TILE_TOKENS], const panel *p,
-                       const tug_act_q8_32 *const *x, int b, format f, int n_panels,
-                       int n_tok) {
-    __m512i products[TILE_PANELS][TILE_TOKENS];
+/* ---- tiles ------------------------------------------------------------------------ */
+
+/* The sums of a tile, as registers.  n_panels and n_tok are constants wherever these are
+ * used, so that only as many exist. */
+typedef struct sums {
+    __m512 at[TILE_PANELS][TILE_TOKENS];
+} sums;
+typedef struct products {
+    __m512i at[TILE_PANELS][TILE_TOKENS];
+} products;
+
+/* out = block b of the records times the panels p[8 v], exactly. */
+INLINE void multiply_block(products *out, const panel *p, const tug_act_q8_32 *const *x,
+                           int b, int n_panels, int n_tok) {
 #pragma GCC unroll 6
     for (int t = 0; t < n_tok; t++) {
 #pragma GCC unroll 2
-        for (int v = 0; v < n_panels; v++) products[v][t] = broadcast32(&x[t]->start[b]);
+        for (int v = 0; v < n_panels; v++) out->at[v][t] = broadcast32(&x[t]->start[b]);
     }
 #pragma GCC unroll 8
-    for (int s = 0; s < 8; s++) {
+    for (int c = 0; c < 8; c++) {
         __m512i w[TILE_PANELS];
 #pragma GCC unroll 2
-        for (int v = 0; v < n_panels; v++) w[v] = _mm512_load_si512(p[8 * v].w[s]);
+        for (int v = 0; v < n_panels; v++) w[v] = _mm512_load_si512(p[8 * v].w[c]);
 #pragma GCC unroll 6
         for (int t = 0; t < n_tok; t++) {
-            const __m512i xt = broadcast32(x[t]->q + 32 * b + 4 * s);
+            const __m512i xt = broadcast32(x[t]->q + 32 * b + 4 * c);
 #pragma GCC unroll 2
             for (int v = 0; v < n_panels; v++) {
-                products[v][t] = dot_bytes(products[v][t], w[v], xt);
+                out->at[v][t] = dot_bytes(out->at[v][t], w[v], xt);
             }
         }
     }
+}
+
+INLINE void add_products(sums *s, const products *in, const panel *p,
+                         const tug_act_q8_32 *const *x, int b, bool has_min, int n_panels,
+                         int n_tok) {
 #pragma GCC unroll 6
     for (int t = 0; t < n_tok; t++) {
         const __m512 dx = _mm512_set1_ps(x[t]->d[b]),
@@ -155,51 +180,70 @@ INLINE void tile_block(__m512 sum[TILE_PANELS][TILE_TOKENS], const panel *p,
 #pragma GCC unroll 2
         for (int v = 0; v < n_panels; v++) {
             const __m512 d = _mm512_mul_ps(_mm512_load_ps(p[8 * v].d), dx);
-            sum[v][t] = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(products[v][t]), sum[v][t]);
-            if (f.has_min) {
-                sum[v][t] = _mm512_fmadd_ps(_mm512_load_ps(p[8 * v].m), dsum, sum[v][t]);
+            s->at[v][t] =
+                _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(in->at[v][t]), s->at[v][t]);
+            if (has_min) {
+                s->at[v][t] =
+                    _mm512_fmadd_ps(_mm512_load_ps(p[8 * v].m), dsum, s->at[v][t]);
             }
         }
     }
 }
 
-/* sums (n_tok, n_panels, 16) += n_blocks <= 8 blocks of panels (n_panels, 8) times
- * tokens. */
-INLINE void tile_n(const panel *p, const tug_act_q8_32 *const *x, float *sums,
-                   int n_blocks, format f, int n_panels, int n_tok) {
-    __m512 sum[TILE_PANELS][TILE_TOKENS];
+INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_32 *const *x,
+                    int n_blocks, bool has_min, int n_panels, int n_tok) {
+    sums s;
 #pragma GCC unroll 6
     for (int t = 0; t < n_tok; t++) {
 #pragma GCC unroll 2
         for (int v = 0; v < n_panels; v++) {
-            sum[v][t] = _mm512_load_ps(sums + 16 * (t * n_panels + v));
+            s.at[v][t] = _mm512_load_ps(sum + 16 * (t * n_panels + v));
         }
     }
-    for (int b = 0; b < n_blocks; b++) tile_block(sum, p + b, x, b, f, n_panels, n_tok);
+    for (int b = 0; b < n_blocks; b++) {
+        products block;
+        multiply_block(&block, p + b, x, b, n_panels, n_tok);
+        add_products(&s, &block, p + b, x, b, has_min, n_panels, n_tok);
+    }
 #pragma GCC unroll 6
     for (int t = 0; t < n_tok; t++) {
 #pragma GCC unroll 2
         for (int v = 0; v < n_panels; v++) {
-            _mm512_store_ps(sums + 16 * (t * n_panels + v), sum[v][t]);
+            _mm512_store_ps(sum + 16 * (t * n_panels + v), s.at[v][t]);
         }
     }
 }
 
-INLINE void tile(const panel *p, const tug_act_q8_32 *const *x, float *sums, int n_blocks,
-                 format f, int n_panels, int n_tok) {
+INLINE void tile_of_panels(float *sum, const panel *p, const tug_act_q8_32 *const *x,
+                           int n_blocks, bool has_min, int n_panels, int n_tok) {
     switch (n_tok) {
-    case 1: tile_n(p, x, sums, n_blocks, f, n_panels, 1); break;
-    case 2: tile_n(p, x, sums, n_blocks, f, n_panels, 2); break;
-    case 3: tile_n(p, x, sums, n_blocks, f, n_panels, 3); break;
-    case 4: tile_n(p, x, sums, n_blocks, f, n_panels, 4); break;
-    case 5: tile_n(p, x, sums, n_blocks, f, n_panels, 5); break;
-    default: tile_n(p, x, sums, n_blocks, f, n_panels, 6); break;
+    case 1: tile_of(sum, p, x, n_blocks, has_min, n_panels, 1); break;
+    case 2: tile_of(sum, p, x, n_blocks, has_min, n_panels, 2); break;
+    case 3: tile_of(sum, p, x, n_blocks, has_min, n_panels, 3); break;
+    case 4: tile_of(sum, p, x, n_blocks, has_min, n_panels, 4); break;
+    case 5: tile_of(sum, p, x, n_blocks, has_min, n_panels, 5); break;
+    default: tile_of(sum, p, x, n_blocks, has_min, n_panels, 6); break;
     }
 }
+
+#define TILE(name, has_min)                                                      \
+    static __attribute__((noinline)) void tile_##name(                           \
+        float *sum, const panel *p, const tug_act_q8_32 *const *x, int n_blocks, \
+        int n_panels, int n_tok) {                                               \
+        if (n_panels == 1) {                                                     \
+            tile_of_panels(sum, p, x, n_blocks, has_min, 1, n_tok);              \
+        } else {                                                                 \
+            tile_of_panels(sum, p, x, n_blocks, has_min, TILE_PANELS, n_tok);    \
+        }                                                                        \
+    }
+TILE(plain, false)
+TILE(min, true)
+
+/* ---- many tokens ------------------------------------------------------------------ */
 
 /* n_panels * 16 rows from r0, tokens [t0, t0 + n_tok). */
-INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int64_t t0, int n_tok,
-                       format f, int n_panels) {
+INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64_t t0,
+                       int n_tok, format f) {
     const char *w[TILE_PANELS * 16];
     const tug_act_q8_32 *x[BLOCK_TOKENS];
     float sum[BLOCK_TOKENS * TILE_PANELS * 16] __attribute__((aligned(64)));
@@ -207,50 +251,41 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
     weight_rows(w, a, r0, n_panels * 16);
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
     memset(sum, 0, (size_t)(n_tok * n_panels * 16) * sizeof *sum);
+    const char *next = w[0] + (size_t)n_panels * 16 * a->w_row_bytes;
     for (int64_t left = a->n_cols / TUG_QK; left > 0; left -= 8) {
         const int n_blocks = left < 8 ? (int)left : 8;
         for (int b = 0; b < n_blocks; b++) {
             for (int v = 0; v < n_panels; v++) {
-                fill_panel(&p[v][b], w + (ptrdiff_t)16 * v, f);
+                fill_panel(&p[v][b], w + (ptrdiff_t)16 * v, next, f);
+                next += 16 * f.block_bytes;
             }
             for (int i = 0; i < n_panels * 16; i++) w[i] += f.block_bytes;
         }
         for (int t = 0; t < n_tok; t += TILE_TOKENS) {
             const int n = n_tok - t < TILE_TOKENS ? n_tok - t : TILE_TOKENS;
-            tile(p[0], x + t, sum + (ptrdiff_t)t * n_panels * 16, n_blocks, f, n_panels,
-                 n);
+            f.tile(sum + (ptrdiff_t)t * n_panels * 16, p[0], x + t, n_blocks, n_panels,
+                   n);
         }
         for (int t = 0; t < n_tok; t++) x[t]++;
     }
-    for (int t = 0; t < n_tok; t++) {
-        for (int v = 0; v < n_panels; v++) {
-            const int64_t r = r0 + 16 * v;
-            _mm512_mask_storeu_ps(a->y + (t0 + t) * a->y_stride + r, row_mask(a, r),
-                                  _mm512_load_ps(sum + (t * n_panels + v) * 16));
-        }
-    }
+    store_sums(a, r0, n_panels, t0, n_tok, sum);
 }
 
 INLINE void gemm(const tug_linear_args *a, format f) {
-    int64_t r0 = 0;
-    while (r0 < a->n_rows) {
-        const bool full = a->n_rows - r0 > 16;
+    for (int64_t r0 = 0, n_panels; r0 < a->n_rows; r0 += 16 * n_panels) {
+        n_panels = a->n_rows - r0 > 16 * (TILE_PANELS - 1) ? TILE_PANELS : 1;
         for (int64_t t0 = 0; t0 < a->n_tok; t0 += BLOCK_TOKENS) {
             const int64_t left = a->n_tok - t0;
-            const int n_tok = left < BLOCK_TOKENS ? (int)left : BLOCK_TOKENS;
-            if (full) {
-                gemm_block(a, r0, t0, n_tok, f, TILE_PANELS);
-            } else {
-                gemm_block(a, r0, t0, n_tok, f, 1);
-            }
+            gemm_block(a, r0, (int)n_panels, t0,
+                       left < BLOCK_TOKENS ? (int)left : BLOCK_TOKENS, f);
         }
-        r0 += full ? 16 * TILE_PANELS : 16;
     }
 }
 
-#define DEFINE(name, has_min_)                                     \
+#define DEFINE(name, scheme, has_min_)                             \
     void tug_linear_##name##_avx512(const tug_linear_args *a) {    \
         const format f = {.expand = expand_##name,                 \
+                          .tile = tile_##scheme,                   \
                           .block_bytes = sizeof(tug_block_##name), \
                           .has_min = has_min_};                    \
         if (a->n_tok < GEMM_FROM) {                                \
@@ -259,9 +294,9 @@ INLINE void gemm(const tug_linear_args *a, format f) {
             gemm(a, f);                                            \
         }                                                          \
     }
-DEFINE(q8_0, false)
-DEFINE(q4_0, false)
-DEFINE(q4_1, true)
-DEFINE(q5_0, false)
-DEFINE(q5_1, true)
-DEFINE(iq4_nl, false)
+DEFINE(q8_0, plain, false)
+DEFINE(q4_0, plain, false)
+DEFINE(q4_1, min, true)
+DEFINE(q5_0, plain, false)
+DEFINE(q5_1, min, true)
+DEFINE(iq4_nl, plain, false)

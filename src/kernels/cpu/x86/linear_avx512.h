@@ -76,6 +76,15 @@ INLINE void transpose4(__m512i out[4], const void *rows, size_t row_bytes) {
     out[3] = _mm512_unpackhi_epi64(b, d);
 }
 
+/* Asks for `bytes` at p; past the end of a matrix that does nothing.  Both paths ask for
+ * the rows after the current ones, in the order of their addresses while unpacking the
+ * current ones column by column: memory delivers that faster than the order of use, and
+ * into L2 because the rows in between fill L1.  (One core: gemv of Q4_K and Q6_K 11 ->
+ * 17 and 23 GB/s where plain reading gives 19; 10 tokens 62 -> 92 and 47 -> 84 GMAC/s.) */
+INLINE void prefetch(const char *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T1);
+}
+
 /* Rows r0 .. r0 + n - 1 of a's weights; beyond the end: the last row again. */
 INLINE void weight_rows(const char **rows, const tug_linear_args *a, int64_t r0, int n) {
     const int64_t last = a->n_rows - 1;
@@ -93,7 +102,20 @@ INLINE const void *token_row(const tug_linear_args *a, int64_t t) {
 /* Lanes of 16 rows from r0 that exist. */
 INLINE __mmask16 row_mask(const tug_linear_args *a, int64_t r0) {
     const int64_t left = a->n_rows - r0;
-    return left >= 16 ? 0xFFFF : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
+    const unsigned lanes = left >= 16 ? 0xFFFFu : left <= 0 ? 0u : (1u << left) - 1u;
+    return (__mmask16)lanes;
+}
+
+/* y of n_panels * 16 rows from r0, tokens [t0, t0 + n_tok) = sum (n_tok, n_panels, 16). */
+INLINE void store_sums(const tug_linear_args *a, int64_t r0, int n_panels, int64_t t0,
+                       int n_tok, const float *sum) {
+    for (int t = 0; t < n_tok; t++) {
+        for (int v = 0; v < n_panels; v++, sum += 16) {
+            const int64_t r = r0 + 16 * v;
+            _mm512_mask_storeu_ps(a->y + (t0 + t) * a->y_stride + r, row_mask(a, r),
+                                  _mm512_load_ps(sum));
+        }
+    }
 }
 
 #endif

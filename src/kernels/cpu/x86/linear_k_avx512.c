@@ -37,11 +37,14 @@ typedef struct panel {
     float d[16], dmin[16]; /* per row */
 } panel __attribute__((aligned(64)));
 
-typedef void tile_fn(const panel *p, const tug_act_q8_256 *const *x, float *sum,
-                     int n_tok);
+/* sum (n_tok, n_panels, 16) += panels (n_panels,) times one record of each token;
+ * n_panels is 1 or what the tile is made for, n_tok at most TILE_TOKENS. */
+typedef void tile_fn(float *sum, const panel *p, const tug_act_q8_256 *const *x,
+                     int n_panels, int n_tok);
 
 typedef struct format {
     void (*expand)(const void *block, tug_expanded *e);
+    tile_fn *tile;
     size_t block_bytes;
     int bias;  /* of the unpacked weights; 128: they need all eight bits */
     int n_min; /* mins per superblock: 0, 8 or 16 */
@@ -137,15 +140,14 @@ INLINE void gemv_rows(const tug_linear_args *a, int64_t r0, int64_t t0, int n_to
         x[t] = token_row(a, t0 + t);
         sum[t] = _mm512_setzero_ps();
     }
-    const size_t ahead = 16 * a->w_row_bytes;
+    const char *next = w[0] + 16 * a->w_row_bytes;
     for (int64_t c = 0; c < a->n_cols / TUG_QK_K; c++) {
         __m512i parts[GEMV_TOKENS][16];
         tug_f16 d[16], dmin[16];
         const size_t at = (size_t)c * f.block_bytes;
         for (int r = 0; r < 16; r++) {
-            for (size_t i = 0; i < f.block_bytes; i += 64) {
-                _mm_prefetch(w[r] + at + ahead + i, _MM_HINT_T0);
-            }
+            prefetch(next, f.block_bytes);
+            next += f.block_bytes;
             tug_expanded e;
             row o;
             f.expand(w[r] + at, &e);
@@ -190,13 +192,15 @@ INLINE __m512i panel_bytes(__m512i w, __m512i spread_scale, format f) {
     return f.bias == 0 ? w : _mm512_add_epi8(w, _mm512_set1_epi8((char)(128 - f.bias)));
 }
 
-INLINE void fill_panel(panel *p, const char *const *rows, format f) {
+/* Prefetches 16 superblocks from `next` meanwhile. */
+INLINE void fill_panel(panel *p, const char *const *rows, const char *next, format f) {
     uint8_t w[16][256] __attribute__((aligned(64)));
     int32_t scale[16][16] __attribute__((aligned(64)));
     int16_t min[16][16];
     tug_f16 d[16], dmin[16];
     for (int r = 0; r < 16; r++) {
         tug_expanded e;
+        prefetch(next + (size_t)r * f.block_bytes, f.block_bytes);
         f.expand(rows[r], &e);
         for (int i = 0; i < 4; i++) {
             _mm512_store_si512(w[r] + (ptrdiff_t)64 * i,
@@ -228,66 +232,78 @@ INLINE void fill_panel(panel *p, const char *const *rows, format f) {
 
 /* ---- tiles ------------------------------------------------------------------------ */
 
-/* sums[v][t] += columns [4 first, 4 (first + n)) of panel v times token t. */
-INLINE void add_columns(__m512i sums[TILE_PANELS][TILE_TOKENS], const panel *p,
-                        const tug_act_q8_256 *const *x, int first, int n, int n_panels,
-                        int n_tok) {
+/* The sums of a tile, as registers.  n_panels and n_tok are constants wherever this is
+ * used, so that only as many exist. */
+typedef struct sums {
+    __m512i at[TILE_PANELS][TILE_TOKENS];
+} sums;
+
+/* s += columns [4 first, 4 (first + n)) of the panels times the tokens. */
+INLINE void add_columns(sums *s, const panel *p, const tug_act_q8_256 *const *x,
+                        int first, int n, int n_panels, int n_tok) {
 #pragma GCC unroll 8
-    for (int s = first; s < first + n; s++) {
+    for (int c = first; c < first + n; c++) {
         __m512i w[TILE_PANELS];
 #pragma GCC unroll 4
-        for (int v = 0; v < n_panels; v++) w[v] = _mm512_load_si512(p[v].w[s]);
+        for (int v = 0; v < n_panels; v++) w[v] = _mm512_load_si512(p[v].w[c]);
 #pragma GCC unroll 6
         for (int t = 0; t < n_tok; t++) {
-            const __m512i xt = broadcast32(x[t]->q + 4 * s);
+            const __m512i xt = broadcast32(x[t]->q + 4 * c);
 #pragma GCC unroll 4
-            for (int v = 0; v < n_panels; v++)
-                sums[v][t] = dot_bytes(sums[v][t], w[v], xt);
+            for (int v = 0; v < n_panels; v++) {
+                s->at[v][t] = dot_bytes(s->at[v][t], w[v], xt);
+            }
         }
     }
 }
 
-/* The exact integers of a tile: the group's sums times its scale, all groups. */
-INLINE void tile_products(__m512i total[TILE_PANELS][TILE_TOKENS], const panel *p,
-                          const tug_act_q8_256 *const *x, format f, int n_panels,
-                          int n_tok) {
-    if (f.group == 256) {
-#pragma GCC unroll 6
-        for (int t = 0; t < n_tok; t++) {
-#pragma GCC unroll 4
-            for (int v = 0; v < n_panels; v++) total[v][t] = broadcast32(&x[t]->start);
-        }
-        for (int s = 0; s < 64; s += 2) add_columns(total, p, x, s, 2, n_panels, n_tok);
-        return;
-    }
+/* s = for each token t the dword at x[t] + offset, or zero. */
+INLINE void start_sums(sums *s, const tug_act_q8_256 *const *x, bool zero, size_t offset,
+                       int n_panels, int n_tok) {
 #pragma GCC unroll 6
     for (int t = 0; t < n_tok; t++) {
 #pragma GCC unroll 4
-        for (int v = 0; v < n_panels; v++) total[v][t] = _mm512_setzero_si512();
-    }
-    for (int g = 0; g < 256 / f.group; g++) {
-        __m512i sums[TILE_PANELS][TILE_TOKENS];
-#pragma GCC unroll 6
-        for (int t = 0; t < n_tok; t++) {
-#pragma GCC unroll 4
-            for (int v = 0; v < n_panels; v++) {
-                sums[v][t] =
-                    f.bias ? broadcast32(&x[t]->start16[g]) : _mm512_setzero_si512();
-            }
-        }
-        add_columns(sums, p, x, g * f.group / 4, f.group / 4, n_panels, n_tok);
-#pragma GCC unroll 4
         for (int v = 0; v < n_panels; v++) {
-            const __m512i scale = _mm512_load_si512(p[v].scale[g * f.group / 16]);
-#pragma GCC unroll 6
-            for (int t = 0; t < n_tok; t++) {
-                total[v][t] =
-                    _mm512_add_epi32(total[v][t], _mm512_mullo_epi32(sums[v][t], scale));
-            }
+            s->at[v][t] =
+                zero ? _mm512_setzero_si512() : broadcast32((const char *)x[t] + offset);
         }
     }
 }
 
+/* total += s * the scales of sub-block `block`. */
+INLINE void add_scaled(sums *total, const sums *s, const panel *p, int block,
+                       int n_panels, int n_tok) {
+#pragma GCC unroll 4
+    for (int v = 0; v < n_panels; v++) {
+        const __m512i scale = _mm512_load_si512(p[v].scale[block]);
+#pragma GCC unroll 6
+        for (int t = 0; t < n_tok; t++) {
+            total->at[v][t] =
+                _mm512_add_epi32(total->at[v][t], _mm512_mullo_epi32(s->at[v][t], scale));
+        }
+    }
+}
+
+/* The exact integers of a tile. */
+INLINE void tile_products(sums *total, const panel *p, const tug_act_q8_256 *const *x,
+                          format f, int n_panels, int n_tok) {
+    if (f.group == 256) {
+        start_sums(total, x, false, offsetof(tug_act_q8_256, start), n_panels, n_tok);
+        for (int c = 0; c < 64; c += 2) add_columns(total, p, x, c, 2, n_panels, n_tok);
+        return;
+    }
+    start_sums(total, x, true, 0, n_panels, n_tok);
+    for (int g = 0; g < 256 / f.group; g++) {
+        sums s;
+        start_sums(&s, x, f.bias == 0,
+                   offsetof(tug_act_q8_256, start16) + (size_t)g * sizeof(int32_t),
+                   n_panels, n_tok);
+        add_columns(&s, p, x, g * f.group / 4, f.group / 4, n_panels, n_tok);
+        add_scaled(total, &s, p, g * f.group / 16, n_panels, n_tok);
+    }
+}
+
+/* The exact sum of mins of a panel times a token. */
 INLINE __m512i tile_min(const panel *p, const tug_act_q8_256 *x, int n_min) {
     const int16_t *x_sums = n_min == 16 ? x->sum16 : x->sum32;
     __m512i sum = _mm512_setzero_si512();
@@ -298,47 +314,69 @@ INLINE __m512i tile_min(const panel *p, const tug_act_q8_256 *x, int n_min) {
     return sum;
 }
 
-/* sum (n_tok, n_panels, 16) += panels times tokens. */
-INLINE void tile_n(const panel *p, const tug_act_q8_256 *const *x, float *sum, format f,
-                   int n_panels, int n_tok) {
-    __m512i total[TILE_PANELS][TILE_TOKENS];
-    tile_products(total, p, x, f, n_panels, n_tok);
+INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_256 *const *x, format f,
+                    int n_panels, int n_tok) {
+    sums total;
+    tile_products(&total, p, x, f, n_panels, n_tok);
 #pragma GCC unroll 6
     for (int t = 0; t < n_tok; t++) {
         const __m512 dx = _mm512_set1_ps(x[t]->d);
 #pragma GCC unroll 4
         for (int v = 0; v < n_panels; v++) {
             float *at = sum + 16 * (t * n_panels + v);
-            __m512 s = _mm512_loadu_ps(at);
+            __m512 s = _mm512_load_ps(at);
             s = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_load_ps(p[v].d), dx),
-                                _mm512_cvtepi32_ps(total[v][t]), s);
+                                _mm512_cvtepi32_ps(total.at[v][t]), s);
             if (f.n_min > 0) {
                 s = _mm512_fnmadd_ps(_mm512_mul_ps(_mm512_load_ps(p[v].dmin), dx),
                                      _mm512_cvtepi32_ps(tile_min(&p[v], x[t], f.n_min)),
                                      s);
             }
-            _mm512_storeu_ps(at, s);
+            _mm512_store_ps(at, s);
         }
     }
 }
 
-INLINE void tile(const panel *p, const tug_act_q8_256 *const *x, float *sum, format f,
-                 int n_panels, int n_tok) {
+INLINE void tile_of_panels(float *sum, const panel *p, const tug_act_q8_256 *const *x,
+                           format f, int n_panels, int n_tok) {
     switch (n_tok) {
-    case 1: tile_n(p, x, sum, f, n_panels, 1); break;
-    case 2: tile_n(p, x, sum, f, n_panels, 2); break;
-    case 3: tile_n(p, x, sum, f, n_panels, 3); break;
-    case 4: tile_n(p, x, sum, f, n_panels, 4); break;
-    case 5: tile_n(p, x, sum, f, n_panels, 5); break;
-    default: tile_n(p, x, sum, f, n_panels, 6); break;
+    case 1: tile_of(sum, p, x, f, n_panels, 1); break;
+    case 2: tile_of(sum, p, x, f, n_panels, 2); break;
+    case 3: tile_of(sum, p, x, f, n_panels, 3); break;
+    case 4: tile_of(sum, p, x, f, n_panels, 4); break;
+    case 5: tile_of(sum, p, x, f, n_panels, 5); break;
+    default: tile_of(sum, p, x, f, n_panels, 6); break;
     }
 }
+
+/* As many panels as there are registers for: with a scale per group a tile has the sums
+ * of the group beside those of the superblock. */
+INLINE int panels_of(int group) {
+    return group == 256 ? 4 : 2;
+}
+
+/* A tile's code depends on the format only by these numbers. */
+#define TILE(name, bias_, n_min_, group_)                                             \
+    static __attribute__((noinline)) void tile_##name(float *sum, const panel *p,     \
+                                                      const tug_act_q8_256 *const *x, \
+                                                      int n_panels, int n_tok) {      \
+        const format f = {.bias = bias_, .n_min = n_min_, .group = group_};           \
+        if (n_panels == 1) {                                                          \
+            tile_of_panels(sum, p, x, f, 1, n_tok);                                   \
+        } else {                                                                      \
+            tile_of_panels(sum, p, x, f, panels_of(group_), n_tok);                   \
+        }                                                                             \
+    }
+TILE(q2_k, 0, 16, 256)
+TILE(q3_k, 4, 0, 256)
+TILE(q45_k, 0, 8, 32)
+TILE(q6_k, 32, 0, 16)
 
 /* ---- many tokens ------------------------------------------------------------------ */
 
 /* n_panels * 16 rows from r0, tokens [t0, t0 + n_tok). */
-INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int64_t t0, int n_tok,
-                       format f, int n_panels) {
+INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64_t t0,
+                       int n_tok, format f) {
     const char *w[TILE_PANELS * 16];
     const tug_act_q8_256 *x[BLOCK_TOKENS];
     float sum[BLOCK_TOKENS * TILE_PANELS * 16] __attribute__((aligned(64)));
@@ -346,45 +384,38 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
     weight_rows(w, a, r0, n_panels * 16);
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
     memset(sum, 0, (size_t)(n_tok * n_panels * 16) * sizeof *sum);
+    const char *next = w[0] + (size_t)n_panels * 16 * a->w_row_bytes;
     for (int64_t c = 0; c < a->n_cols / TUG_QK_K; c++) {
-        for (int v = 0; v < n_panels; v++) fill_panel(&p[v], w + (ptrdiff_t)16 * v, f);
+        for (int v = 0; v < n_panels; v++) {
+            fill_panel(&p[v], w + (ptrdiff_t)16 * v, next, f);
+            next += 16 * f.block_bytes;
+        }
         for (int t = 0; t < n_tok; t += TILE_TOKENS) {
             const int n = n_tok - t < TILE_TOKENS ? n_tok - t : TILE_TOKENS;
-            tile(p, x + t, sum + (ptrdiff_t)t * n_panels * 16, f, n_panels, n);
+            f.tile(sum + (ptrdiff_t)t * n_panels * 16, p, x + t, n_panels, n);
         }
         for (int i = 0; i < n_panels * 16; i++) w[i] += f.block_bytes;
         for (int t = 0; t < n_tok; t++) x[t]++;
     }
-    for (int t = 0; t < n_tok; t++) {
-        for (int v = 0; v < n_panels; v++) {
-            const int64_t r = r0 + 16 * v;
-            _mm512_mask_storeu_ps(a->y + (t0 + t) * a->y_stride + r, row_mask(a, r),
-                                  _mm512_load_ps(sum + (t * n_panels + v) * 16));
-        }
-    }
+    store_sums(a, r0, n_panels, t0, n_tok, sum);
 }
 
 INLINE void gemm(const tug_linear_args *a, format f) {
-    const int wide = f.group == 256 ? 4 : 2; /* as many panels as registers allow */
-    int64_t r0 = 0;
-    while (r0 < a->n_rows) {
-        const bool full = a->n_rows - r0 > 16 * (wide - 1);
+    const int wide = panels_of(f.group);
+    for (int64_t r0 = 0, n_panels; r0 < a->n_rows; r0 += 16 * n_panels) {
+        n_panels = a->n_rows - r0 > 16 * (wide - 1) ? wide : 1;
         for (int64_t t0 = 0; t0 < a->n_tok; t0 += BLOCK_TOKENS) {
             const int64_t left = a->n_tok - t0;
-            const int n_tok = left < BLOCK_TOKENS ? (int)left : BLOCK_TOKENS;
-            if (full) {
-                gemm_block(a, r0, t0, n_tok, f, wide);
-            } else {
-                gemm_block(a, r0, t0, n_tok, f, 1);
-            }
+            gemm_block(a, r0, (int)n_panels, t0,
+                       left < BLOCK_TOKENS ? (int)left : BLOCK_TOKENS, f);
         }
-        r0 += full ? 16 * wide : 16;
     }
 }
 
-#define DEFINE(name, bias_, n_min_, group_)                        \
+#define DEFINE(name, scheme, bias_, n_min_, group_)                \
     void tug_linear_##name##_avx512(const tug_linear_args *a) {    \
         const format f = {.expand = expand_##name,                 \
+                          .tile = tile_##scheme,                   \
                           .block_bytes = sizeof(tug_block_##name), \
                           .bias = bias_,                           \
                           .n_min = n_min_,                         \
@@ -395,9 +426,9 @@ INLINE void gemm(const tug_linear_args *a, format f) {
             gemm(a, f);                                            \
         }                                                          \
     }
-DEFINE(q2_k, 0, 16, 256)
-DEFINE(q3_k, 4, 0, 256)
-DEFINE(q4_k, 0, 8, 32)
-DEFINE(q5_k, 0, 8, 32)
-DEFINE(q6_k, 32, 0, 16)
-DEFINE(iq4_xs, 128, 0, 16)
+DEFINE(q2_k, q2_k, 0, 16, 256)
+DEFINE(q3_k, q3_k, 4, 0, 256)
+DEFINE(q4_k, q45_k, 0, 8, 32)
+DEFINE(q5_k, q45_k, 0, 8, 32)
+DEFINE(q6_k, q6_k, 32, 0, 16)
+DEFINE(iq4_xs, q6_k, 128, 0, 16)

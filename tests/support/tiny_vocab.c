@@ -1,5 +1,5 @@
 /* tiny_vocab.c - see tiny_vocab.h.  SPDX-License-Identifier: MIT */
-#include "unit/tiny_vocab.h"
+#include "support/tiny_vocab.h"
 
 #include <string.h>
 

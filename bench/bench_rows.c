@@ -322,7 +322,7 @@ int main(int argc, char **argv) {
         } else if (strncmp(argv[i], "--fn=", 5) == 0) {
             only = argv[i] + 5;
         } else if (strncmp(argv[i], "--rounds=", 9) == 0) {
-            rounds = atoi(argv[i] + 9);
+            rounds = (int)strtol(argv[i] + 9, NULL, 10);
         } else if (strcmp(argv[i], "--json") == 0) {
             json = true;
         }

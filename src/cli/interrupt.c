@@ -14,10 +14,19 @@ static void on_sigint(int sig) {
     pending = 1;
 }
 
-void cli_interrupt_install(void) {
-    struct sigaction sa = {.sa_handler = on_sigint}; /* no SA_RESTART: reads return */
+static void install(int flags) {
+    struct sigaction sa = {.sa_handler = on_sigint, .sa_flags = flags};
     (void)sigemptyset(&sa.sa_mask);
     (void)sigaction(SIGINT, &sa, NULL);
+}
+
+/* SA_RESTART: a write of the answer must not fail because of Ctrl-C. */
+void cli_interrupt_install(void) {
+    install(SA_RESTART);
+}
+
+void cli_interrupt_ends_reads(bool on) {
+    install(on ? 0 : SA_RESTART);
 }
 
 bool cli_interrupt_pending(void) {

@@ -6,6 +6,10 @@
 #include <stdbool.h>
 
 void cli_interrupt_install(void);
+
+/* Between on and off, Ctrl-C also ends a read from the terminal that is under way. */
+void cli_interrupt_ends_reads(bool on);
+
 bool cli_interrupt_pending(void);
 void cli_interrupt_clear(void);
 

@@ -117,7 +117,9 @@ void line_edit_destroy(line_edit **slot) {
 static line_result read_message(line_edit *edit, tug_buf *out) {
     for (edit->more = false;; edit->more = true) {
         int n = 0;
+        cli_interrupt_ends_reads(true);
         const char *line = el_gets(edit->el, &n);
+        cli_interrupt_ends_reads(false);
         if (!line || n <= 0) {
             /* Ctrl-C interrupts the read, and libedit gives up the line: -1, not 0. */
             return n < 0 && cli_interrupt_pending() ? LINE_CANCELED : LINE_END;

@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 TUG = os.path.abspath(os.environ.get("TUG", "build/tug"))
@@ -366,6 +367,13 @@ class Terminal:
         raise AssertionError(f"no {pattern!r} in {self.seen!r}")
 
     def type(self, text):
+        """As a person would: not in the microseconds between the prompt and the moment
+        libedit takes the terminal out of line mode.  Ctrl-C comes at any time."""
+        end = time.monotonic() + 5
+        while text != b"\x03" and time.monotonic() < end:
+            if not termios.tcgetattr(self.fd)[3] & termios.ICANON:
+                break
+            time.sleep(0.002)
         os.write(self.fd, text)
 
     def exit_code(self):

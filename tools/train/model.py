@@ -34,7 +34,7 @@ class Config:
     expert_width: int = 64
     shared_width: int = 128
     eps: float = 1e-6
-    tied: bool = False
+    tied: bool = True
     context: int = 4096
 
     def is_attention(self, i):
@@ -355,6 +355,43 @@ class Layer(nn.Module):
         return x + self.moe(h.view(-1, h.shape[-1]), cd, m).view_as(x)
 
 
+@torch.no_grad()
+def copy_init(c, params, scale=1.0, gate=2.0):
+    """Let key head 0 of four DeltaNet layers begin as a look-up of "what followed this before".
+
+    Query and key start with the same projection; the key convolution looks one token further back, so
+    the state maps the last one to three tokens to their successor. Value and output projections are
+    inverse to each other, the gate is held open through the constant channel 0 of the embedding, and
+    the head forgets slowly. With tied embeddings this copies from the first step; training refines it."""
+    taps = {0: (0.3,), 1: (0.3, 0.2), 4: (0.3, 0.25, 0.2), 5: (0.3, 0.2)}
+    params["embed"][:, 0] = 3.0
+    for i, weights in taps.items():
+        p = f"blocks.{i}.mixer."
+        if p + "qkv" not in params:
+            continue
+        g = torch.Generator().manual_seed(77 + i)
+        key, r = c.k_heads * c.dk, c.v_heads // c.k_heads
+        n = r * c.dv
+        q, k, v = slice(0, c.dk), slice(key, key + c.dk), slice(2 * key, 2 * key + n)
+        w = torch.randn(c.dk, c.hidden, generator=g) * c.hidden ** -0.5
+        w[:, 0] = 0
+        qkv, conv = params[p + "qkv"], params[p + "conv"]
+        qkv[q], qkv[k] = w, w
+        m = torch.linalg.qr(torch.randn(max(n, c.hidden), max(n, c.hidden), generator=g))[0][:n, :c.hidden]
+        qkv[v] = m
+        params[p + "out"][:, :n] = m.T * scale
+        conv[q], conv[k], conv[v] = 0.0, 0.0, 0.0
+        for j, x in enumerate(weights):
+            if j + 2 <= c.conv:
+                conv[q, -1 - j], conv[k, -2 - j] = x, x
+        conv[v, -1] = 0.3
+        params[p + "z"][:n] *= 0.3
+        params[p + "z"][:n, 0] = gate / 3.0
+        params[p + "ba"][:2 * r] = 0
+        params[p + "a_log"][:r] = 0.0
+        params[p + "dt_bias"][:r] = -6.9
+
+
 class Model(nn.Module):
     def __init__(self, c, compiled=False):
         super().__init__()
@@ -375,7 +412,7 @@ class Model(nn.Module):
         for name, p in self.named_parameters():
             leaf = name.split(".")[-1]
             if leaf in ("embed", "head"):
-                p.normal_(0, 0.5 if leaf == "embed" else c.hidden ** -0.5 * 0.5)
+                p.normal_(0, 1.0 if leaf == "embed" else c.hidden ** -0.5 * 0.5)
             elif leaf in ("o", "out", "down", "s_down"):
                 p.normal_(0, 0.5 * p.shape[-1] ** -0.5 * (2 * c.layers) ** -0.5)
             elif leaf == "router":
@@ -392,6 +429,9 @@ class Model(nn.Module):
                 p.copy_(torch.log(torch.linspace(1, 16, p.numel())))
             elif p.dim() >= 2:
                 p.normal_(0, p.shape[-1] ** -0.5)
+        if c.tied:
+            self.norm.fill_(c.hidden ** -0.5)
+        copy_init(c, dict(self.named_parameters()))
 
     def hidden(self, ids, cd=torch.float32):
         b, t = ids.shape

@@ -7,7 +7,7 @@ import argparse
 import csv
 
 W, H, L, R, T, B = 760, 400, 56, 16, 28, 44
-COLOUR = {"code": "#777777", "copy": "#c44e52", "plain": "#2f6db5", "tools": "#55934a"}
+COLOUR = {"code": "#777777", "repeat": "#c99a2e", "copy": "#c44e52", "plain": "#2f6db5", "tools": "#55934a"}
 
 
 def read(path):
@@ -47,7 +47,7 @@ def svg(rows):
         if "eval_" + pool in rows[0]:
             out += [f'<circle cx="{x(int(r["tokens"])):.1f}" cy="{y(float(r["eval_" + pool])):.1f}" r="3.5" fill="{colour}"/>'
                     for r in rows if r["eval_" + pool]]
-        label = {"code": "code", "copy": "copying", "plain": "dialogues", "tools": "dialogues with tool header"}[pool]
+        label = {"code": "code", "copy": "copying dialogues", "repeat": "repeated spans", "plain": "dialogues", "tools": "dialogues with tool header"}[pool]
         out.append(f'<rect x="{W - 190}" y="{T + 6 + 18 * n}" width="12" height="12" fill="{colour}"/><text x="{W - 172}" y="{T + 16 + 18 * n}">{label}</text>')
     return "\n".join(out + ["</svg>"]) + "\n"
 

@@ -37,7 +37,7 @@ class Optimizer:
     `master` are f32, `live` what the model computes with (bf16 matrices); gradients of all workers are
     read from shared memory, so no other reduction is needed."""
 
-    RATE = {"embed": 0.02, "head": 0.004, "router": 0.004, "ba": 0.004, "s_gate": 0.004}
+    RATE = {"embed": 0.01, "head": 0.004, "norm": 0.001, "router": 0.004, "ba": 0.004, "s_gate": 0.004}
 
     def __init__(self, c, names, master, live, grads):
         self.master, self.live, self.grads = master, live, grads
@@ -49,7 +49,7 @@ class Optimizer:
                 r, k = view(master[n]).shape[-2:]
                 self.groups.setdefault((min(r, k), max(r, k)), []).append((n, view, r > k))
             if not views:
-                self.adam[n] = (self.RATE.get(leaf, 0.006), torch.zeros_like(master[n]), torch.zeros_like(master[n]))
+                self.adam[n] = (self.RATE.get(n if n == "norm" else leaf if leaf != "norm" else "", 0.006), torch.zeros_like(master[n]), torch.zeros_like(master[n]))
         self.names = names
 
     @staticmethod
@@ -121,11 +121,39 @@ class Sampler:
                         for k, v in pools.items() if isinstance(v, dict)}
 
     def mix(self, t):
-        """Shares of the pools at time t in 0..1: copying first, full tool headers later."""
-        copy = 0.32 * max(0.0, 1 - max(0.0, t - 0.15) / 0.45) + 0.06
-        tools = 0.04 + 0.12 * min(1.0, max(0.0, t - 0.25) / 0.35)
-        code = 0.12
-        return {"code": code, "copy": copy, "tools": tools, "plain": 1 - code - copy - tools}
+        """Shares of the pools at time t in 0..1: plain copying first, full tool headers later."""
+        if t < 0.22:
+            code, repeat, copy, tools = 0.10, 0.20, 0.14, 0.06
+        else:
+            code, repeat, copy, tools = 0.38, 0.03, 0.07, 0.16
+        return {"code": code, "copy": copy, "tools": tools, "repeat": repeat, "plain": 1 - code - copy - tools - repeat}
+
+    def repeated(self, length=256):
+        """Token spans that come again, whole or in shuffled order; only what can be copied counts."""
+        g, r = self.own, lambda n: torch.randint(0, n, (1,), generator=self.own).item()
+        source, vocab = self.pools["copy"][256][0], 4064
+        n = self.tokens // length
+        ids, mask = torch.zeros(n, length, dtype=torch.long), torch.zeros(n, length, dtype=torch.bool)
+        for i in range(n):
+            def span(k):
+                if r(3) == 0:
+                    return torch.randint(0, vocab, (k,), generator=g)
+                a = r(160)
+                return source[r(len(source)), a:a + k].long()
+            if r(2):
+                s = span(12 + r(70))
+                row = s.repeat(length // len(s) + 1)[:length]
+                m = torch.arange(length) >= len(s) + 1
+            else:
+                spans = [span(4 + r(8)) for _ in range(3 + r(6))]
+                parts, marks = list(spans), [torch.zeros(len(s), dtype=torch.bool) for s in spans]
+                while sum(map(len, parts)) < length:
+                    for j in torch.randperm(len(spans), generator=g).tolist():
+                        parts.append(spans[j])
+                        marks.append(torch.arange(len(spans[j])) >= 1)    # the first token only says which span
+                row, m = torch.cat(parts)[:length], torch.cat(marks)[:length]
+            ids[i], mask[i] = row, m
+        return ids, mask
 
     def batch(self, t):
         mix = self.mix(t)
@@ -138,6 +166,8 @@ class Sampler:
             start = torch.randint(0, len(s) - length, (n,), generator=self.own)
             ids = torch.stack([s[a:a + length] for a in start.tolist()]).long()
             return name, ids, torch.ones_like(ids, dtype=torch.bool)
+        if name == "repeat":
+            return name, *self.repeated()
         pool = self.pools[name]
         length = list(pool)[torch.multinomial(self.weights[name], 1, generator=self.shared).item()]
         ids, mask = pool[length]
@@ -253,7 +283,7 @@ def worker(rank, a, c, master, live, grads, info, clock, barrier):
         if rank == 0 and time.time() - last_save > a.save_every * 60:
             save("ckpt.pt")
             last_save = time.time()
-        factor = min(1.0, (local + 1) / (8 if a.resume else 40)) * (1.0 if t < a.flat else max(0.0, (1 - t) / (1 - a.flat)))
+        factor = min(1.0, (local + 1) / (8 if a.resume else 15)) * (1.0 if t < a.flat else max(0.0, (1 - t) / (1 - a.flat)))
         name, ids, mask = smp.batch(t)
         for g in grads[rank].values():
             g.zero_()
@@ -286,8 +316,8 @@ def main():
     p.add_argument("--minutes", type=float, default=85)
     p.add_argument("--workers", type=int, default=2)
     p.add_argument("--tokens", type=int, default=4096, help="tokens per worker and step")
-    p.add_argument("--lr", type=float, default=0.02, help="Muon's rate")
-    p.add_argument("--flat", type=float, default=0.45, help="share of the time before the rate begins to fall")
+    p.add_argument("--lr", type=float, default=0.01, help="Muon's rate")
+    p.add_argument("--flat", type=float, default=0.4, help="share of the time before the rate begins to fall")
     p.add_argument("--balance", type=float, default=0.01, help="weight of the router's balance term")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--resume", help="checkpoint to go on from")

@@ -22,7 +22,7 @@ import time
 TUG = os.path.abspath(os.environ.get("TUG", "build/tug"))
 MODEL = os.path.abspath("tests/golden/data/small-f32.gguf")
 GOLD = os.path.splitext(MODEL)[0] + ".gold"
-ENDLESS = "1,2,3,4"  # a prompt after which the model does not end for a long time
+ENDLESS = "1,1,1,1"  # a prompt after which the model does not end for a long time
 BASE = ["-m", MODEL, "-t", "1"]
 SLOW = ["-b", "1", "--cpu", "ref"]  # enough of a prompt to watch it being read
 
@@ -261,8 +261,8 @@ def test_closed_stdout():
 
 
 def test_ctrl_c_ends_cleanly():
-    p = subprocess.Popen([TUG, "run", *BASE, "--ids", ENDLESS, "-c", "4096", "--temp", "0"],
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p = subprocess.Popen([TUG, "run", *BASE, *SLOW, "--ids", ENDLESS, "-c", "4096", "--temp", "0"],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
     first = p.stdout.read(5)
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=20)

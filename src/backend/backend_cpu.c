@@ -40,6 +40,7 @@ static void free_scratch(tug_backend *be) {
     tug_free(be->routing.weights);
     tug_free(be->routing.slot);
     tug_free(be->routing.token);
+    tug_free(be->routing.hidden);
     tug_free(be->routing.first);
     tug_free(be->routing.active);
     tug_free(be->expert_h);
@@ -122,7 +123,8 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
                 scratch(2, l.n_tok, 1, tug_act_row_bytes((tug_act)i, widest), &bad);
         }
     }
-    be->residual = scratch(n_threads, l.n_in, 1, sizeof(float), &bad);
+    be->residual_floats = widest;
+    be->residual = scratch(n_threads, widest, 1, sizeof(float), &bad);
     be->digit_tile =
         scratch(n_threads, 2 * l.n_tok, TUG_CPU_TILE_ROWS, sizeof(float), &bad);
     be->attn_scratch =
@@ -135,11 +137,12 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
     be->routing.ids = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
     be->routing.weights = scratch(n_slot, 1, 1, sizeof(float), &bad);
     be->routing.slot = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
-    be->routing.token = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
+    be->routing.token = scratch(2, n_slot, 1, sizeof(int32_t), &bad);
+    be->routing.hidden = scratch(2, n_slot, 1, sizeof(int32_t), &bad);
     be->routing.first = scratch(l.n_expert + 1, 1, 1, sizeof(int32_t), &bad);
     be->routing.active = scratch(l.n_expert, 1, 1, sizeof(int32_t), &bad);
     be->expert_h = scratch(n_slot, l.expert_dim, 1, sizeof(float), &bad);
-    be->expert_act = scratch(n_slot, 1, 1, expert_act, &bad);
+    be->expert_act = scratch(2, n_slot, 1, expert_act, &bad);
     be->expert_y = scratch(n_slot, l.dim, 1, sizeof(float), &bad);
     be->shared_gate = scratch(l.n_tok, l.shared_dim, 1, sizeof(float), &bad);
     be->shared_y = scratch(l.n_tok, l.dim, 1, sizeof(float), &bad);
@@ -223,12 +226,17 @@ void tug_op_add(tug_backend *be, float *x, const float *y, int64_t n_tok, int64_
     tug_cpu_for(be, n_tok, 16, n_tok * n, add_rows, &j);
 }
 
-static void convert_rows(void *ud, int64_t begin, int64_t end, int thread) {
-    (void)thread;
+/* ---- linear -------------------------------------------------------------------------- */
+
+static void two_digit_rows(void *ud, int64_t begin, int64_t end, int thread) {
     const rows_job *j = ud;
+    const tug_kernels *k = &j->be->k;
+    float *rest = j->be->residual + (int64_t)thread * j->be->residual_floats;
     for (int64_t t = begin; t < end; t++) {
-        j->be->k.act_convert[j->kind](j->act + (size_t)t * j->act_bytes, j->x + t * j->n,
-                                      j->n);
+        uint8_t *first = j->act + (size_t)t * j->act_bytes;
+        k->act_convert[j->kind](first, j->x + t * j->n, j->n);
+        k->act_residual[j->kind](rest, first, j->x + t * j->n, j->n);
+        k->act_convert[j->kind](first + (size_t)j->n_tok * j->act_bytes, rest, j->n);
     }
 }
 
@@ -239,8 +247,39 @@ void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, const float *x
                   .kind = kind,
                   .x = x,
                   .n = n,
+                  .n_tok = n_tok,
                   .act_bytes = tug_act_row_bytes(kind, n)};
-    tug_cpu_for(be, n_tok, 16, n_tok * n * 2, convert_rows, &j);
+    tug_cpu_for(be, n_tok, 16, n_tok * n * 6, two_digit_rows, &j);
+}
+
+void tug_cpu_linear(const tug_backend *be, const tug_weight *w, int64_t mat, int64_t row0,
+                    int64_t n_rows, float *y, int64_t y_stride, const void *x,
+                    const int32_t *x_index, int64_t n_tok, int thread) {
+    const tug_linear_kernel *kernel = &be->k.linear[w->type];
+    const bool floats = kernel->act == TUG_ACT_F32;
+    float *tile =
+        be->digit_tile + (int64_t)thread * 2 * be->limits.n_tok * TUG_CPU_TILE_ROWS;
+    const tug_linear_args a = {
+        .y = floats ? y : tile,
+        .y_stride = floats ? y_stride : n_rows,
+        .w = tug_weight_row(w, mat, row0),
+        .w_row_bytes = w->row_bytes,
+        .x = x,
+        .x_row_bytes = floats ? (size_t)w->n_cols * sizeof(float)
+                              : tug_act_row_bytes(kernel->act, w->n_cols),
+        .x_index = x_index,
+        .n_rows = n_rows,
+        .n_cols = w->n_cols,
+        .n_tok = floats ? n_tok : 2 * n_tok,
+    };
+    kernel->fn(&a);
+    if (floats) return;
+    const float *second = tile + n_tok * n_rows;
+    for (int64_t t = 0; t < n_tok; t++) {
+        for (int64_t r = 0; r < n_rows; r++) {
+            y[t * y_stride + r] = tile[t * n_rows + r] + second[t * n_rows + r];
+        }
+    }
 }
 
 /* ---- projections --------------------------------------------------------------------- */
@@ -263,109 +302,34 @@ typedef struct project_job {
     int64_t n_tok;
 } project_job;
 
-/* Rows [row0, row0 + n) of one projection with int8 activations of two digits: the kernel
- * sees every token twice, as its first and as its second digit, and reads the weights
- * once; the two results add up. */
-static void project_two_digits(const project_job *j, const tug_proj *p, int64_t row0,
-                               int64_t n, int thread) {
-    const tug_linear_kernel *kernel = &j->be->k.linear[p->w.type];
-    float *tile =
-        j->be->digit_tile + (int64_t)thread * 2 * j->be->limits.n_tok * TUG_CPU_TILE_ROWS;
-    for (int64_t at = 0; at < n; at += TUG_CPU_TILE_ROWS) {
-        const int64_t rows = n - at < TUG_CPU_TILE_ROWS ? n - at : TUG_CPU_TILE_ROWS;
-        const tug_linear_args a = {
-            .y = tile,
-            .y_stride = TUG_CPU_TILE_ROWS,
-            .w = tug_weight_row(&p->w, 0, row0 + at),
-            .w_row_bytes = p->w.row_bytes,
-            .x = j->be->act[kernel->act],
-            .x_row_bytes = tug_act_row_bytes(kernel->act, p->w.n_cols),
-            .n_rows = rows,
-            .n_cols = p->w.n_cols,
-            .n_tok = 2 * j->n_tok,
-        };
-        kernel->fn(&a);
-        for (int64_t t = 0; t < j->n_tok; t++) {
-            float *dst = j->dst + t * j->dst_stride + p->dst_col + row0 + at;
-            const float *first = tile + t * TUG_CPU_TILE_ROWS;
-            const float *second = first + j->n_tok * TUG_CPU_TILE_ROWS;
-            for (int64_t r = 0; r < rows; r++) dst[r] = first[r] + second[r];
-        }
-    }
-}
-
-static void project_floats(const project_job *j, const tug_proj *p, int64_t row0,
-                           int64_t n) {
-    const tug_linear_args a = {
-        .y = j->dst + p->dst_col + row0,
-        .y_stride = j->dst_stride,
-        .w = tug_weight_row(&p->w, 0, row0),
-        .w_row_bytes = p->w.row_bytes,
-        .x = j->x,
-        .x_row_bytes = (size_t)p->w.n_cols * sizeof(float),
-        .n_rows = n,
-        .n_cols = p->w.n_cols,
-        .n_tok = j->n_tok,
-    };
-    j->be->k.linear[p->w.type].fn(&a);
-}
-
 /* Rows [begin, end) of all projections laid end to end. */
 static void project_rows(void *ud, int64_t begin, int64_t end, int thread) {
     const project_job *j = ud;
     int64_t base = 0;
     for (int i = 0; i < j->n_proj && base < end; i++) {
-        const tug_proj *p = &j->p[i];
+        const tug_weight *w = &j->p[i].w;
         const int64_t from = max64(begin - base, 0);
-        const int64_t to = end - base < p->w.n_rows ? end - base : p->w.n_rows;
-        base += p->w.n_rows;
-        if (from >= to) continue;
-        if (j->be->k.linear[p->w.type].act == TUG_ACT_F32) {
-            project_floats(j, p, from, to - from);
-        } else {
-            project_two_digits(j, p, from, to - from, thread);
+        const int64_t to = end - base < w->n_rows ? end - base : w->n_rows;
+        const tug_act kind = j->be->k.linear[w->type].act;
+        const void *x = kind == TUG_ACT_F32 ? (const void *)j->x : j->be->act[kind];
+        for (int64_t row = from; row < to; row += TUG_CPU_TILE_ROWS) {
+            const int64_t n = to - row < TUG_CPU_TILE_ROWS ? to - row : TUG_CPU_TILE_ROWS;
+            tug_cpu_linear(j->be, w, 0, row, n, j->dst + j->p[i].dst_col + row,
+                           j->dst_stride, x, NULL, j->n_tok, thread);
         }
+        base += w->n_rows;
     }
 }
 
-static void two_digit_rows(void *ud, int64_t begin, int64_t end, int thread) {
-    const rows_job *j = ud;
-    const tug_kernels *k = &j->be->k;
-    float *rest = j->be->residual + (int64_t)thread * j->be->limits.n_in;
-    for (int64_t t = begin; t < end; t++) {
-        uint8_t *first = j->act + (size_t)t * j->act_bytes;
-        k->act_convert[j->kind](first, j->x + t * j->n, j->n);
-        k->act_residual[j->kind](rest, first, j->x + t * j->n, j->n);
-        k->act_convert[j->kind](first + (size_t)j->n_tok * j->act_bytes, rest, j->n);
-    }
-}
-
-/* act[kind] <- first digits of x (n_tok, n), then the second digits. */
-static void convert_two_digits(tug_backend *be, tug_act kind, const float *x, int64_t n,
-                               int64_t n_tok) {
-    rows_job j = {.be = be,
-                  .act = be->act[kind],
-                  .kind = kind,
-                  .x = x,
-                  .n = n,
-                  .n_tok = n_tok,
-                  .act_bytes = tug_act_row_bytes(kind, n)};
-    tug_cpu_for(be, n_tok, 16, n_tok * n * 6, two_digit_rows, &j);
-}
-
-/* DESIGN  One int8 per activation costs a relative error of about 0.5 % per product.  In
- * the experts that is small beside the quantisation of their weights; in the mixers, whose
- * outputs steer attention, decay and every later layer, it was most of the divergence
- * from float (docs/performance.md, "Two digits").  So projections take activations as two
- * int8 digits: x = d1 q1 + d2 q2, where the second digit is the first one's error.  The
- * weights are read once for both. */
 void tug_op_project(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
                     int64_t dst_stride, const float *x, int64_t n_tok) {
     bool converted[TUG_ACT_COUNT] = {[TUG_ACT_F32] = true};
     int64_t n_rows = 0;
     for (int i = 0; i < n_proj; i++) {
         const tug_act kind = be->k.linear[p[i].w.type].act;
-        if (!converted[kind]) convert_two_digits(be, kind, x, p[i].w.n_cols, n_tok);
+        if (!converted[kind]) {
+            tug_cpu_convert(be, be->act[kind], kind, x, p[i].w.n_cols, n_tok);
+        }
         converted[kind] = true;
         n_rows += p[i].w.n_rows;
     }

@@ -51,40 +51,21 @@ static void assign_slots(const moe_job *j) {
     }
     for (int64_t p = 0; p < n_pair; p++) {
         /* first[e] walks through e's slots and is put back below. */
-        const int32_t slot = r->first[r->ids[p]]++;
-        r->slot[p] = slot;
-        r->token[slot] = (int32_t)(p / j->n_used);
+        r->slot[p] = r->first[r->ids[p]]++;
     }
     for (int e = n_expert; e > 0; e--) r->first[e] = r->first[e - 1];
     r->first[0] = 0;
+    for (int64_t p = 0; p < n_pair; p++) {
+        const int32_t e = r->ids[p], slot = r->slot[p], m = r->first[e + 1] - r->first[e];
+        const int64_t at = (int64_t)r->first[e] + slot;
+        r->token[at] = (int32_t)(p / j->n_used);
+        r->token[at + m] = (int32_t)(j->n_tok + p / j->n_used);
+        r->hidden[at] = slot;
+        r->hidden[at + m] = (int32_t)(n_pair + slot);
+    }
 }
 
 /* ---- the passes ---------------------------------------------------------------------- */
-
-/* Floats are used where they lie, so their rows are not padded. */
-static size_t input_row_bytes(tug_act act, int64_t n) {
-    return act == TUG_ACT_F32 ? (size_t)n * sizeof(float) : tug_act_row_bytes(act, n);
-}
-
-/* Rows [row0, row0 + n_rows) of one matrix over some tokens. */
-static void linear_rows(const tug_backend *be, const tug_weight *w, int64_t mat,
-                        int64_t row0, int64_t n_rows, float *y, int64_t y_stride,
-                        const void *x, const int32_t *x_index, int64_t n_tok) {
-    const tug_linear_kernel *kernel = &be->k.linear[w->type];
-    const tug_linear_args a = {
-        .y = y,
-        .y_stride = y_stride,
-        .w = tug_weight_row(w, mat, row0),
-        .w_row_bytes = w->row_bytes,
-        .x = x,
-        .x_row_bytes = input_row_bytes(kernel->act, w->n_cols),
-        .x_index = x_index,
-        .n_rows = n_rows,
-        .n_cols = w->n_cols,
-        .n_tok = n_tok,
-    };
-    kernel->fn(&a);
-}
 
 /* Token inputs in the form that weights of this type want. */
 static const void *input_for(const moe_job *j, const tug_weight *w) {
@@ -113,15 +94,17 @@ static void hidden_piece(const moe_job *j, int64_t piece, int thread) {
         const tug_routing *r = &be->routing;
         mat = r->active[i / j->pieces_per_expert];
         row0 = i % j->pieces_per_expert * TUG_CPU_TILE_ROWS;
-        index = r->token + r->first[mat];
+        index = r->token + 2 * r->first[mat];
         n_tok = r->first[mat + 1] - r->first[mat];
         h = be->expert_h + r->first[mat] * gate->n_rows;
     }
     const int64_t n_rows = piece_rows(gate->n_rows, row0), stride = gate->n_rows;
     float *u = be->up_tile + (int64_t)thread * be->limits.n_tok * TUG_CPU_TILE_ROWS;
     h += row0;
-    linear_rows(be, gate, mat, row0, n_rows, h, stride, input_for(j, gate), index, n_tok);
-    linear_rows(be, up, mat, row0, n_rows, u, n_rows, input_for(j, up), index, n_tok);
+    tug_cpu_linear(be, gate, mat, row0, n_rows, h, stride, input_for(j, gate), index,
+                   n_tok, thread);
+    tug_cpu_linear(be, up, mat, row0, n_rows, u, n_rows, input_for(j, up), index, n_tok,
+                   thread);
     for (int64_t t = 0; t < n_tok; t++) {
         be->k.swiglu(h + t * stride, h + t * stride, u + t * n_rows, n_rows);
     }
@@ -131,40 +114,32 @@ static void hidden_pieces(void *ud, int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; i++) hidden_piece(ud, i, thread);
 }
 
-/* Hidden rows as the down matrix wants them: converted, or as they are. */
-static const uint8_t *down_input(const tug_backend *be, const tug_weight *down,
-                                 const float *h, const uint8_t *converted) {
-    const bool raw = be->k.linear[down->type].act == TUG_ACT_F32;
-    return raw ? (const uint8_t *)h : converted;
-}
-
-static void down_piece(const moe_job *j, int64_t piece) {
+static void down_piece(const moe_job *j, int64_t piece, int thread) {
     const tug_backend *be = j->be;
-    if (piece < j->n_shared_pieces) {
-        const tug_weight *w = &j->w->sh_down;
-        const int64_t row0 = piece * TUG_CPU_TILE_ROWS;
-        const void *h =
-            down_input(be, w, be->shared_gate, be->act[be->k.linear[w->type].act]);
-        linear_rows(be, w, 0, row0, piece_rows(w->n_rows, row0), be->shared_y + row0,
-                    w->n_rows, h, NULL, j->n_tok);
-        return;
+    const bool shared = piece < j->n_shared_pieces;
+    const tug_weight *w = shared ? &j->w->sh_down : &j->w->down;
+    const tug_act kind = be->k.linear[w->type].act;
+    int64_t mat = 0, row0 = piece * TUG_CPU_TILE_ROWS, n_tok = j->n_tok, slot0 = 0;
+    const int32_t *index = NULL;
+    const void *h = kind == TUG_ACT_F32 ? (const void *)be->shared_gate : be->act[kind];
+    float *y = be->shared_y;
+    if (!shared) {
+        const int64_t i = piece - j->n_shared_pieces;
+        const tug_routing *r = &be->routing;
+        mat = r->active[i / j->pieces_per_expert];
+        row0 = i % j->pieces_per_expert * TUG_CPU_TILE_ROWS;
+        slot0 = r->first[mat];
+        index = r->hidden + 2 * slot0;
+        n_tok = r->first[mat + 1] - slot0;
+        h = kind == TUG_ACT_F32 ? (const void *)be->expert_h : be->expert_act;
+        y = be->expert_y + slot0 * w->n_rows;
     }
-    const tug_weight *w = &j->w->down;
-    const tug_routing *r = &be->routing;
-    const int64_t i = piece - j->n_shared_pieces;
-    const int64_t mat = r->active[i / j->pieces_per_expert];
-    const int64_t row0 = i % j->pieces_per_expert * TUG_CPU_TILE_ROWS;
-    const int64_t slot0 = r->first[mat], n_slot = r->first[mat + 1] - slot0;
-    const size_t row_bytes = input_row_bytes(be->k.linear[w->type].act, w->n_cols);
-    const uint8_t *h = down_input(be, w, be->expert_h, be->expert_act);
-    linear_rows(be, w, mat, row0, piece_rows(w->n_rows, row0),
-                be->expert_y + slot0 * w->n_rows + row0, w->n_rows,
-                h + (size_t)slot0 * row_bytes, NULL, n_slot);
+    tug_cpu_linear(be, w, mat, row0, piece_rows(w->n_rows, row0), y + row0, w->n_rows, h,
+                   index, n_tok, thread);
 }
 
 static void down_pieces(void *ud, int64_t begin, int64_t end, int thread) {
-    (void)thread;
-    for (int64_t i = begin; i < end; i++) down_piece(ud, i);
+    for (int64_t i = begin; i < end; i++) down_piece(ud, i, thread);
 }
 
 static void combine_tokens(void *ud, int64_t begin, int64_t end, int thread) {

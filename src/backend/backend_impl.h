@@ -8,10 +8,13 @@
 /* Where each routed token of a batch goes: slots sorted by expert, so that an expert's
  * tokens are contiguous. */
 typedef struct tug_routing {
-    int32_t *ids;    /* (n_tok, n_used) experts of each token, increasing */
-    float *weights;  /* (n_tok, n_used) */
-    int32_t *slot;   /* (n_tok, n_used): slot of that pair */
-    int32_t *token;  /* (n_slot,): token of each slot */
+    int32_t *ids;   /* (n_tok, n_used) experts of each token, increasing */
+    float *weights; /* (n_tok, n_used) */
+    int32_t *slot;  /* (n_tok, n_used): slot of that pair */
+    int32_t
+        *token; /* (2 n_slot,): for expert e, from 2 first[e] on, the activation rows of
+                         its tokens' first digits, then those of their second digits */
+    int32_t *hidden; /* (2 n_slot,): the same for rows of expert_act */
     int32_t *first;  /* (n_expert + 1,): slots [first[e], first[e+1]) are expert e's */
     int32_t *active; /* (n_expert,): experts with at least one token */
     int n_active;
@@ -28,16 +31,16 @@ struct tug_backend {
     tug_backend_limits limits;
 
     /* Scratch, all owned, sized by tug_backend_reserve. */
-    uint8_t *act[TUG_ACT_COUNT]; /* (2, n_tok, activation row) converted inputs: of a
-                                    projection both digits, of experts the first n_tok */
-    float *residual;             /* (n_threads, n_in): first-digit errors of a row */
-    float *digit_tile;           /* (n_threads, 2, n_tok, TUG_CPU_TILE_ROWS) */
-    float *attn_scratch;         /* (n_threads, tug_attn_scratch_floats()) */
-    float *conv_out;             /* (n_tok, conv_channels) */
-    float *gates;                /* (2, n_tok, n_v_head): beta, decay */
+    uint8_t *act[TUG_ACT_COUNT]; /* (2, n_tok, activation row) converted inputs */
+    float *residual;             /* (n_threads, residual_floats): first-digit errors */
+    int64_t residual_floats;
+    float *digit_tile;   /* (n_threads, 2, n_tok, TUG_CPU_TILE_ROWS) */
+    float *attn_scratch; /* (n_threads, tug_attn_scratch_floats()) */
+    float *conv_out;     /* (n_tok, conv_channels) */
+    float *gates;        /* (2, n_tok, n_v_head): beta, decay */
     tug_routing routing;
     float *expert_h;     /* (n_slot, expert_dim) */
-    uint8_t *expert_act; /* (n_slot, act row of expert_dim) */
+    uint8_t *expert_act; /* (2, n_slot, activation row of expert_dim) */
     float *expert_y;     /* (n_slot, dim) */
     float *shared_gate;  /* (n_tok, shared_dim): hidden rows of the shared expert */
     float *shared_y;     /* (n_tok, dim) */
@@ -46,9 +49,22 @@ struct tug_backend {
     int32_t *attn_len;   /* (n_threads, TUG_CPU_ATTN_QUERIES) */
 };
 
-/* dst (n_tok, activation row) <- x (n_tok, n), converted by all threads. */
+/* TWO DIGITS  One int8 per activation costs a relative error of about 0.5 % a product: in
+ * a deep network enough to change routing decisions, and a mean KL divergence from float
+ * above 1e-3 (docs/performance.md).  So an activation that meets quantised weights becomes
+ * two int8 digits, x = d1 q1 + d2 q2, the second one the error of the first: as good as
+ * 15 bits.  A kernel sees the digits as two tokens and reads the weights once for both. */
+
+/* dst (2, n_tok, activation row) <- the first digits of x (n_tok, n), then the second. */
 void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, const float *x,
                      int64_t n, int64_t n_tok);
+
+/* y (n_tok, n_rows) stride y_stride = rows [row0, row0 + n_rows) of matrix `mat` times the
+ * activations x, n_rows <= TUG_CPU_TILE_ROWS.  Floats or two digits, as the weight's type
+ * wants; x_index (n_tok or 2 n_tok,) names activation rows, NULL: 0, 1, 2, ... */
+void tug_cpu_linear(const tug_backend *be, const tug_weight *w, int64_t mat, int64_t row0,
+                    int64_t n_rows, float *y, int64_t y_stride, const void *x,
+                    const int32_t *x_index, int64_t n_tok, int thread);
 
 /* tug_pool_for, unless the work is so small that waking the others costs more than it
  * saves: `macs` is the op's multiplications, roughly.  A result never depends on this. */

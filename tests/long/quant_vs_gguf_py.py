@@ -26,7 +26,7 @@ SOURCES = ["src/quant/dequant.c", "src/quant/types.c", "src/base/status.c"]
 def load(folder):
     so = folder + "/quant.so"
     subprocess.run(["cc", "-std=c11", "-O3", "-ffp-contract=off", "-shared", "-fPIC", "-D_GNU_SOURCE",
-                    "-Isrc", "-o", so, *SOURCES], check=True)
+                    "-Isrc", "-Iinclude", "-o", so, *SOURCES], check=True)
     lib = ctypes.CDLL(so)
     lib.tug_dequantize_row.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p,
                                        ctypes.c_int64]

@@ -71,16 +71,8 @@ def random_config(rng, large):
     return c, rng.choice(("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1")), rng.choice(("split", "fused", "mixed"))
 
 
-QUANTISED_GAIN = 0.25  # of what a mixer or expert adds to the residual stream, see lively_weights
-
-
-def lively_weights(sd, seed, gain=1.0):
-    """Random weights of realistic spread for every tensor of a state dict.
-
-    `gain` scales what each half layer adds.  At 1 a random network is chaotic: an error of 1 % in
-    one activation, which 8-bit activations have, changes routing decisions and then everything.
-    Trained networks are not like that; quantised goldens use a gain at which a real kernel error
-    still stands out."""
+def lively_weights(sd, seed):
+    """Random weights of realistic spread for every tensor of a state dict."""
     g = torch.Generator().manual_seed(seed)
     n = lambda s, std: torch.randn(s, generator=g) * std
     u = lambda s, a, b: torch.rand(s, generator=g) * (b - a) + a
@@ -108,9 +100,9 @@ def lively_weights(sd, seed, gain=1.0):
         elif k.endswith("shared_expert_gate.weight"):
             w = n(s, 1.5 * s[-1] ** -0.5)
         elif k.endswith(("o_proj.weight", "out_proj.weight")):
-            w = n(s, gain * 0.7 * s[-1] ** -0.5)
+            w = n(s, 0.7 * s[-1] ** -0.5)
         elif "down_proj" in k:
-            w = n(s, gain * 1.5 * s[-1] ** -0.5)
+            w = n(s, 1.5 * s[-1] ** -0.5)
         else:
             w = n(s, 1.2 * s[-1] ** -0.5)
         out[k] = w
@@ -190,8 +182,7 @@ def main():
         jobs = list(committed())
     for n, (name, c, types, layout, opts) in enumerate(jobs):
         seed = a.seed * 1000 + n
-        gain = 1.0 if types in ("f32", "f16", "bf16") else QUANTISED_GAIN
-        sd = lively_weights(Qwen3NextForCausalLM(gguf_export.hf_config(c)).state_dict(), seed, gain)
+        sd = lively_weights(Qwen3NextForCausalLM(gguf_export.hf_config(c)).state_dict(), seed)
         path = os.path.join(a.out, name + ".gguf")
         kind = types if isinstance(types, str) else "q4_0"
         _, sd = gguf_export.export(path, sd, c, gguf_export.tiny_tokenizer(c["vocab"]), types, layout, name=name, type=kind,

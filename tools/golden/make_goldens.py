@@ -20,12 +20,13 @@ hangs on less than --gap. Weights are random but lively: logits, gates, decays a
 
     make_goldens.py --out tests/golden/data                     the committed set
     make_goldens.py --out DIR --seed N --count K [--large]      other random models
-    make_goldens.py --out DIR --model models/FILE.gguf          goldens of an existing file
+    make_goldens.py --out DIR --model models/FILE.gguf          golden of an existing file (tokens of a tool dialogue)
 """
 import argparse
 import os
 import random
 import struct
+import sys
 
 import numpy as np
 import torch
@@ -154,6 +155,17 @@ def golden(out, name, path, c, sd, arrays, seed, count, gap_wanted, tokens=None)
     return line
 
 
+def dialogue_ids(meta):
+    """Tokens of a fixed tool dialogue in the tiny model's own tokenizer."""
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "train"))
+    import chat
+    import dialogues
+    import tokenizer
+    rng = random.Random(4)
+    m = [x for fn in (dialogues.t_rename, dialogues.t_write, dialogues.t_list, dialogues.t_run, dialogues.t_fix) for x in fn(rng, dialogues.HELDOUT)]
+    return tokenizer.from_gguf(meta).encode(chat.render_text(m)).ids
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", required=True)
@@ -163,7 +175,7 @@ def main():
     p.add_argument("--tokens", type=int, default=300)
     p.add_argument("--gap", type=float, default=3e-5)
     p.add_argument("--model", help="an existing GGUF file")
-    p.add_argument("--text", help="with --model: file with comma-separated token ids")
+    p.add_argument("--ids", help="with --model: file with comma-separated token ids instead of the dialogue")
     a = p.parse_args()
     torch.set_num_threads(1)
     os.makedirs(a.out, exist_ok=True)
@@ -171,7 +183,8 @@ def main():
     if a.model:
         c, sd, meta = gguf_export.load(a.model)
         _, arrays = gguf_export.read(a.model)
-        ids = [int(x) for x in open(a.text).read().split(",")][:a.tokens] if a.text else None
+        ids = [int(x) for x in open(a.ids).read().split(",")] if a.ids else dialogue_ids(meta)
+        ids = ids[:a.tokens]
         name = os.path.basename(a.model)[:-5]
         print(golden(a.out, name, a.model, c, sd, arrays, a.seed, a.tokens, a.gap, ids))
         return

@@ -16,7 +16,6 @@ import sys
 
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden"))
 import chat                                                           # noqa: E402
@@ -24,6 +23,7 @@ import corpus                                                         # noqa: E4
 import data                                                           # noqa: E402
 import dialogues                                                      # noqa: E402
 import gguf_export                                                    # noqa: E402
+import tokenizer                                                      # noqa: E402
 from model import Config, from_hf                                     # noqa: E402
 
 
@@ -116,7 +116,6 @@ SAMPLES = ["Show me src/foo/bar.py", "List the files in lib", "Run the tests", "
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", required=True, help="GGUF file")
-    p.add_argument("--tokenizer", required=True, help="the tokenizer.json it was made with")
     p.add_argument("--conversations", type=int, default=15, help="per kind of task, with and without the tool header")
     p.add_argument("--generate", type=int, default=0, help="also generate this many answers")
     p.add_argument("--samples", action="store_true", help="print answers to a few fixed requests")
@@ -124,8 +123,8 @@ def main():
     p.add_argument("--json", help="write the numbers here")
     a = p.parse_args()
     torch.set_num_threads(1)
-    tok = Tokenizer.from_file(a.tokenizer)
-    c, sd, _ = load(a.model)
+    c, sd, meta = load(a.model)
+    tok = tokenizer.from_gguf(meta)
     model = from_hf(c, sd)
     res = {}
     with torch.no_grad():

@@ -37,13 +37,28 @@ def train_text(seed, dialogues_count=6000, code_share=0.35):
             yield text
 
 
-def train(seed=1, vocab=VOCAB, pads=PADS):
-    tok = Tokenizer(models.BPE())
+def frame(model):
+    """A tokenizer with Qwen2's normaliser, pre-tokeniser and decoder around a BPE model."""
+    tok = Tokenizer(model)
     tok.normalizer = normalizers.NFC()
     tok.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(QWEN2_REGEX), "isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tok.decoder = decoders.ByteLevel()
+    return tok
+
+
+def from_gguf(meta):
+    """The tokenizer that a GGUF file describes (metadata from gguf_export.read)."""
+    tokens, types = meta["tokenizer.ggml.tokens"], meta["tokenizer.ggml.token_type"]
+    vocab = {t: i for i, (t, k) in enumerate(zip(tokens, types)) if k == 1}
+    tok = frame(models.BPE(vocab=vocab, merges=[tuple(m.split(" ")) for m in meta["tokenizer.ggml.merges"]]))
+    tok.add_tokens([AddedToken(t, normalized=False, special=k == 3) for t, k in zip(tokens, types) if k in (3, 4)])
+    return tok
+
+
+def train(seed=1, vocab=VOCAB, pads=PADS):
+    tok = frame(models.BPE())
     tok.train_from_iterator(train_text(seed), trainers.BpeTrainer(
         vocab_size=vocab - pads - len(CONTROL) - len(ADDED), special_tokens=[], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))

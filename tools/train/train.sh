@@ -15,4 +15,4 @@ resume=
 [ -f "$work/ckpt.pt" ] && [ ! -f "$work/final.pt" ] && resume="--resume $work/ckpt.pt"
 [ -f "$work/final.pt" ] || "$py" "$here/train.py" --pools "$work/pools.pt" --out "$work" --minutes "$minutes" --tokens 2048 $resume
 "$py" "$here/export.py" --checkpoint "$work/final.pt" --tokenizer "$work/tokenizer.json" --out "$out"
-"$py" "$here/evaluate.py" --model "$out" --tokenizer "$work/tokenizer.json" --json "$work/evaluation.json"
+"$py" "$here/evaluate.py" --model "$out" --json "$work/evaluation.json"

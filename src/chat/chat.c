@@ -41,6 +41,15 @@ static uint64_t hash(tug_str s) {
 }
 
 bool tug_chat_template_known(tug_str text) {
-    /* Qwen3-Coder-Next as published (sha256 d98b7dda9f1f...). */
-    return text.n == 6054 && hash(text) == 0x28AAE1A2CADF24E0u;
+    static const struct {
+        size_t n;
+        uint64_t hash;
+    } known[] = {
+        {6054, 0x28AAE1A2CADF24E0u}, /* Qwen3-Coder-Next (sha256 d98b7dda9f1f...) */
+        {4069, 0x4491A837E0412877u}, /* our own: tools/train/chat_template.jinja */
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (text.n == known[i].n && hash(text) == known[i].hash) return true;
+    }
+    return false;
 }

@@ -35,7 +35,7 @@ typedef struct tug_chat_call {
 } tug_chat_call;
 
 /* One turn.  `system`, `user`, `assistant` and `tool` are the template's own roles;
- * `developer` is taken for `system`; any other gets a turn of its own. */
+ * any other, `developer` too, gets a turn of that name. */
 typedef struct tug_chat_message {
     tug_str role;
     tug_str content; /* p == NULL: none (a first system turn is then left out) */

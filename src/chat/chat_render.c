@@ -50,12 +50,8 @@ static void close_turn(tug_chat_prompt *p) {
     tug_buf_char(&p->text, '\n');
 }
 
-static tug_str role_of(const tug_chat_message *m) {
-    return tug_str_is(m->role, "developer") ? tug_str_of("system") : m->role;
-}
-
 static bool is_role(const tug_chat_message *m, const char *role) {
-    return tug_str_is(role_of(m), role);
+    return tug_str_is(m->role, role);
 }
 
 /* The system turn, with the tools inside.  Without either there is none. */
@@ -101,7 +97,8 @@ static void add_calls(tug_chat_prompt *p, const tug_chat_message *m) {
     close_turn(p);
 }
 
-/* Neighbouring tool results share one user turn. */
+/* Neighbouring tool results share one user turn.  As in the template, a conversation that
+ * begins with one has no opening of that turn. */
 static void add_tool_result(tug_chat_prompt *p, const tug_chat_message *m, bool first,
                             bool last) {
     if (first) open_turn(p, tug_str_of("user"));
@@ -112,7 +109,7 @@ static void add_tool_result(tug_chat_prompt *p, const tug_chat_message *m, bool 
 }
 
 static void add_turn(tug_chat_prompt *p, const tug_chat_message *m) {
-    open_turn(p, role_of(m));
+    open_turn(p, m->role);
     tug_buf_char(&p->text, '\n');
     tug_buf_str(&p->text, m->content);
 }
@@ -121,7 +118,7 @@ static void add_messages(tug_chat_prompt *p, const tug_chat_message *m, size_t n
                          bool open_end) {
     for (size_t i = 0; i < n; i++) {
         if (is_role(&m[i], "tool")) {
-            add_tool_result(p, &m[i], i == 0 || !is_role(&m[i - 1], "tool"),
+            add_tool_result(p, &m[i], i > 0 && !is_role(&m[i - 1], "tool"),
                             i + 1 == n || !is_role(&m[i + 1], "tool"));
         } else if (is_role(&m[i], "assistant") && m[i].n_calls > 0) {
             add_calls(p, &m[i]);

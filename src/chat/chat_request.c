@@ -168,8 +168,7 @@ static tug_status read_content(const tug_json *message, size_t im, tug_arena *ar
     const tug_json *const v = tug_json_get(message, "content");
     const bool is_tool = tug_str_is(m->role, "tool");
     const bool is_assistant = tug_str_is(m->role, "assistant");
-    const bool is_first_system =
-        im == 0 && (tug_str_is(m->role, "system") || tug_str_is(m->role, "developer"));
+    const bool is_first_system = im == 0 && tug_str_is(m->role, "system");
     if (tug_json_is(v, TUG_JSON_STRING)) {
         m->content = tug_json_text(v);
         return TUG_OK;

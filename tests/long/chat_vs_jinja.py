@@ -123,8 +123,6 @@ def normalise(request):
         m = dict(m)
         if isinstance(m.get("content"), list):
             m["content"] = joined_parts(m["content"])
-        if m["role"] == "developer":
-            m["role"] = "system"
         has_calls = False
         if m["role"] == "assistant":
             calls = m.get("tool_calls")
@@ -140,28 +138,18 @@ def normalise(request):
     return out, tools, generate, open_end
 
 
-SENTINEL = "@sentinel@"
-
-
 def expected(render, request):
     """The prompt, or None where tug must refuse."""
     try:
         messages, tools, generate, open_end = normalise(request)
     except Refused:
         return None
-    turns = 1 if messages[0]["role"] == "system" else 0
-    lead_in = ""
-    if len(messages) > turns and messages[turns]["role"] == "tool":
-        # A first tool result opens its user turn all the same.
-        messages.insert(turns, {"role": "x", "content": SENTINEL})
-        lead_in = f"<|im_start|>x\n{SENTINEL}<|im_end|>\n"
     args = {} if tools is None else {"tools": tools}
     try:
         text = render(messages=messages, add_generation_prompt=generate and not open_end,
                       **args)
     except (TypeError, jinja2.UndefinedError):
         return None
-    text = text.replace(lead_in, "", 1)
     return text.removesuffix("<|im_end|>\n") if open_end else text
 
 

@@ -112,7 +112,7 @@ static void test_turns(void **state) {
          S "S" END S "T" END A},
         {"{'messages':[{'role':'developer','content':'S'},{'role':'user','content':'u'},"
          "{'role':'developer','content':'T'}]}",
-         S "S" END U "u" END S "T" END A},
+         "<|im_start|>developer\nS" END U "u" END "<|im_start|>developer\nT" END A},
         {"{'messages':[{'role':'function','content':'f'}]}",
          "<|im_start|>function\nf" END A},
         /* parts */
@@ -197,17 +197,17 @@ static void test_tool_results(void **state) {
         "{\"role\":\"user\",\"content\":\"v\"},{\"role\":\"tool\",\"content\":\"3\"}]}",
         U "u" END "<|im_start|>user" RESULT("1\n") RESULT("2") END U
         "v" END "<|im_start|>user" RESULT("3") END A);
-    /* first of all, where Jinja forgets the beginning of the turn */
+    /* first of all: the turn has no opening, as in the template */
     expect("{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},"
            "{\"role\":\"tool\",\"content\":\"x\"}]}",
-           S "S" END "<|im_start|>user" RESULT("x") END A);
+           S "S" END RESULT("x") END A);
     /* what is no text is printed as Python prints it */
     expect(
         "{\"messages\":[{\"role\":\"tool\"},{\"role\":\"tool\",\"content\":null},"
         "{\"role\":\"tool\",\"content\":1e5},"
         "{\"role\":\"tool\",\"content\":{\"it's\":[true,\"a\\\"'\\n\\u00a0\\u0001\"]}},"
         "{\"role\":\"tool\",\"content\":[{\"type\":\"text\",\"text\":\"p\"}]}]}",
-        "<|im_start|>user" RESULT("") RESULT("None") RESULT("100000.0")
+        RESULT("") RESULT("None") RESULT("100000.0")
             RESULT("{\"it's\": [True, 'a\"\\'\\n\\xa0\\x01']}") RESULT("p") END A);
 }
 
@@ -470,8 +470,6 @@ static bool read_shared(const char *name, tug_buf *out) {
 
 /* Where we render and Jinja does not, or not well (docs/CHAT.md). */
 static const char *own_expectation(tug_str name) {
-    if (tug_str_is(name, "developer_role")) return S "d" END U "u" END A;
-    if (tug_str_is(name, "tool_first")) return "<|im_start|>user" RESULT("x") END A;
     if (tug_str_is(name, "assistant_content_none_error")) return U "u" END A;
     if (tug_str_is(name, "arguments_string_error")) return U "u" END CALLED("");
     return NULL;

@@ -54,7 +54,7 @@ typedef struct bench {
     tug_kernels k;
     unsigned char *weights;            /* DECODE_BYTES of valid blocks of any type */
     unsigned char *act[TUG_ACT_COUNT]; /* MAX_TOKENS rows of up to 8192 columns */
-    float *y;                          /* (MAX_TOKENS, 8192) per thread pool */
+    float *y;                          /* (MAX_TOKENS, 8192) */
     int rounds;
     bool busy;
     double peak[MAX_ROUNDS], bandwidth[MAX_ROUNDS]; /* MAC/s, B/s, all threads */
@@ -84,8 +84,8 @@ static double seconds(const bench *b) {
 enum { PEAK_ROUNDS = 200000 };
 
 static void peak_piece(void *ud, int64_t begin, int64_t end, int thread) {
-    (void)ud, (void)begin, (void)end, (void)thread;
-    peak_int8_avx512(PEAK_ROUNDS);
+    (void)ud, (void)thread;
+    for (int64_t i = begin; i < end; i++) peak_int8_avx512(PEAK_ROUNDS);
 }
 
 static double measure_peak(bench *b) {
@@ -105,7 +105,7 @@ static void read_piece(void *ud, int64_t begin, int64_t end, int thread) {
         const uint64_t *p = (const uint64_t *)(const void *)(b->weights + i * READ_PIECE);
         uint64_t sum[8] = {0};
         for (int64_t j = 0; j < READ_PIECE / 8; j += 8) {
-            __builtin_prefetch(p + j + 512);
+            __builtin_prefetch(p + j + 1024, 0, 2);
             for (int l = 0; l < 8; l++) sum[l] += p[j + l];
         }
         for (int l = 0; l < 8; l++) __asm__ volatile("" ::"r"(sum[l]));
@@ -170,8 +170,8 @@ static double measure_case(bench *b, const bench_case *c) {
     return (seconds(b) - start) / (double)matrices;
 }
 
-/* Any bits are valid weights; what matters is that no f16 scale is subnormal or NaN for
- * the float types' sake, so every byte is one of a harmless pattern. */
+/* Any bits are valid weights.  Without the top two bits of each byte no scale or float is
+ * infinite or NaN. */
 static void fill(unsigned char *p, size_t n, tug_rng *rng) {
     for (size_t i = 0; i < n; i += 8) {
         const uint64_t v = tug_rng_u64(rng) & 0x3F3F3F3F3F3F3F3Fu;
@@ -231,41 +231,50 @@ static void print_all(const bench *b, const bench_case *cases, int n, bool json)
     if (json) printf("\n]}\n");
 }
 
-int main(int argc, char **argv) {
-    static bench b;
-    static bench_case cases[COUNT(all_types) * COUNT(shapes) * COUNT(tokens)];
-    tug_cpu_level level = tug_cpu_detect();
-    int threads = tug_cpu_count(), n = 0;
-    const char *only = NULL;
-    bool json = false;
-    tug_err err;
-    b.rounds = 5;
+typedef struct options {
+    tug_cpu_level level;
+    int threads, rounds;
+    const char *only; /* a type's name, or NULL for all */
+    bool busy, json;
+} options;
+
+/* The text after "--name=", or NULL if arg is another option. */
+static const char *value_of(const char *arg, const char *name) {
+    const size_t n = strlen(name);
+    return strncmp(arg, name, n) == 0 ? arg + n : NULL;
+}
+
+static bool parse(options *o, int argc, char **argv, tug_err *err) {
     for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--cpu=", 6) == 0) {
-            if (tug_cpu_level_parse(argv[i] + 6, &level, &err) != TUG_OK) goto fail;
-        } else if (strncmp(argv[i], "--threads=", 10) == 0) {
-            threads = atoi(argv[i] + 10);
-        } else if (strncmp(argv[i], "--rounds=", 9) == 0) {
-            b.rounds = atoi(argv[i] + 9);
-        } else if (strncmp(argv[i], "--type=", 7) == 0) {
-            only = argv[i] + 7;
+        const char *v;
+        if ((v = value_of(argv[i], "--cpu="))) {
+            if (tug_cpu_level_parse(v, &o->level, err) != TUG_OK) return false;
+        } else if ((v = value_of(argv[i], "--threads="))) {
+            o->threads = atoi(v);
+        } else if ((v = value_of(argv[i], "--rounds="))) {
+            o->rounds = atoi(v);
+        } else if ((v = value_of(argv[i], "--type="))) {
+            o->only = v;
         } else if (strcmp(argv[i], "--busy") == 0) {
-            b.busy = true;
+            o->busy = true;
         } else if (strcmp(argv[i], "--json") == 0) {
-            json = true;
+            o->json = true;
+        } else {
+            (void)TUG_FAIL(err, TUG_EUSAGE, "unknown option '%s'; see the head of %s",
+                           argv[i], "bench/bench_linear.c");
+            return false;
         }
     }
-    if (b.rounds < 1 || b.rounds > MAX_ROUNDS) b.rounds = 5;
-    b.k.level = level;
-    tug_kernels_init_linear(&b.k, level);
-    if (tug_pool_create(&b.pool, threads, &err) != TUG_OK) goto fail;
-    if (!setup(&b)) {
-        (void)fprintf(stderr, "bench_linear: needs about 400 MB of memory\n");
-        return 1;
-    }
+    if (o->rounds >= 1 && o->rounds <= MAX_ROUNDS && o->threads >= 1) return true;
+    (void)TUG_FAIL(err, TUG_EUSAGE, "--threads at least 1, --rounds 1 to %d", MAX_ROUNDS);
+    return false;
+}
+
+static int list_cases(bench_case *cases, const char *only) {
+    int n = 0;
     for (int t = 0; t < COUNT(all_types); t++) {
-        if (only && strcmp(only, tug_type_get((uint32_t)all_types[t])->name) != 0)
-            continue;
+        const char *name = tug_type_get((uint32_t)all_types[t])->name;
+        if (only && strcmp(only, name) != 0) continue;
         for (int s = 0; s < COUNT(shapes); s++) {
             for (int m = 0; m < COUNT(tokens); m++) {
                 cases[n++] = (bench_case){
@@ -273,15 +282,34 @@ int main(int argc, char **argv) {
             }
         }
     }
+    return n;
+}
+
+int main(int argc, char **argv) {
+    static bench b;
+    static bench_case cases[COUNT(all_types) * COUNT(shapes) * COUNT(tokens)];
+    options o = {.level = tug_cpu_detect(), .threads = tug_cpu_count(), .rounds = 5};
+    tug_err err;
+    if (!parse(&o, argc, argv, &err) ||
+        tug_pool_create(&b.pool, o.threads, &err) != TUG_OK) {
+        (void)fprintf(stderr, "bench_linear: %s\n", err.msg);
+        return 2;
+    }
+    b.rounds = o.rounds;
+    b.busy = o.busy;
+    b.k.level = o.level;
+    tug_kernels_init_linear(&b.k, o.level);
+    if (!setup(&b)) {
+        (void)fprintf(stderr, "bench_linear: out of memory, it needs about 400 MB\n");
+        return 1;
+    }
+    const int n = list_cases(cases, o.only);
     for (int r = 0; r < b.rounds; r++) {
         b.peak[r] = measure_peak(&b);
         b.bandwidth[r] = measure_bandwidth(&b);
         for (int i = 0; i < n; i++) cases[i].seconds[r] = measure_case(&b, &cases[i]);
     }
-    print_all(&b, cases, n, json);
+    print_all(&b, cases, n, o.json);
     tug_pool_destroy(&b.pool);
     return 0;
-fail:
-    (void)fprintf(stderr, "%s\n", err.msg);
-    return 2;
 }

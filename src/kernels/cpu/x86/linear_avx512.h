@@ -76,29 +76,6 @@ INLINE void transpose4(__m512i out[4], const void *rows, size_t row_bytes) {
     out[3] = _mm512_unpackhi_epi64(b, d);
 }
 
-/* Asks for `bytes` at p; past the end of a matrix that does nothing.  Both paths ask for
- * the rows after the current ones, in the order of their addresses while unpacking the
- * current ones column by column: memory delivers that faster than the order of use, and
- * into L2 because the rows in between fill L1.  (One core: gemv of Q4_K and Q6_K 11 ->
- * 17 and 23 GB/s where plain reading gives 19; 10 tokens 62 -> 92 and 47 -> 84 GMAC/s.) */
-INLINE void prefetch(const char *p, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T1);
-}
-
-/* Rows r0 .. r0 + n - 1 of a's weights; beyond the end: the last row again. */
-INLINE void weight_rows(const char **rows, const tug_linear_args *a, int64_t r0, int n) {
-    const int64_t last = a->n_rows - 1;
-    for (int i = 0; i < n; i++) {
-        rows[i] =
-            (const char *)a->w + (size_t)(r0 + i < last ? r0 + i : last) * a->w_row_bytes;
-    }
-}
-
-INLINE const void *token_row(const tug_linear_args *a, int64_t t) {
-    const int64_t row = a->x_index ? a->x_index[t] : t;
-    return (const char *)a->x + (size_t)row * a->x_row_bytes;
-}
-
 /* Lanes of 16 rows from r0 that exist. */
 INLINE __mmask16 row_mask(const tug_linear_args *a, int64_t r0) {
     const int64_t left = a->n_rows - r0;

@@ -7,8 +7,7 @@
 #include <immintrin.h>
 
 #include "kernels/cpu/kernels_linear.h"
-
-#define INLINE static inline __attribute__((always_inline))
+#include "kernels/cpu/x86/linear_rows.h"
 
 enum {
     ROWS = 4,
@@ -32,7 +31,7 @@ INLINE __m512 load_bf16(const void *row, int64_t c, __mmask16 mask) {
 }
 
 typedef struct tile {
-    const void *w[ROWS];
+    const char *w[ROWS];
     const float *x[TOKENS];
     float *y[TOKENS]; /* where the tile's first row goes */
     int64_t n_cols;
@@ -90,16 +89,11 @@ INLINE void linear(const tug_linear_args *a, load_fn *load) {
     for (int64_t r0 = 0; r0 < a->n_rows; r0 += ROWS) {
         const int64_t left = a->n_rows - r0;
         tile t = {.n_cols = a->n_cols, .n_rows = left < ROWS ? (int)left : ROWS};
-        for (int r = 0; r < ROWS; r++) { /* beyond the end: the last row again */
-            const int64_t row = r0 + (r < t.n_rows ? r : t.n_rows - 1);
-            t.w[r] = (const char *)a->w + (size_t)row * a->w_row_bytes;
-        }
+        weight_rows(t.w, a, r0, ROWS);
         for (int64_t t0 = 0; t0 < a->n_tok; t0 += TOKENS) {
             const int n_tok = a->n_tok - t0 < TOKENS ? (int)(a->n_tok - t0) : TOKENS;
             for (int i = 0; i < n_tok; i++) {
-                const int64_t row = a->x_index ? a->x_index[t0 + i] : t0 + i;
-                t.x[i] =
-                    (const float *)((const char *)a->x + (size_t)row * a->x_row_bytes);
+                t.x[i] = token_row(a, t0 + i);
                 t.y[i] = a->y + (t0 + i) * a->y_stride + r0;
             }
             run_tile(&t, load, n_tok);

@@ -50,9 +50,11 @@ INLINE __m256 to_f32(const tug_f16 *x) {
     return _mm256_cvtph_ps(load128(x));
 }
 
-INLINE void fill_panel(panel *p, const char *const *rows, format f) {
+/* Prefetches 8 blocks from `next` meanwhile. */
+INLINE void fill_panel(panel *p, const char *const *rows, const char *next, format f) {
     tug_f16 d[ROWS], dmin[ROWS];
     for (int r = 0; r < ROWS; r++) {
+        prefetch(next + (size_t)r * f.block_bytes, f.block_bytes);
         tug_expanded e;
         f.expand(rows[r], &e);
         for (int i = 0; i < 4; i++) {
@@ -117,32 +119,25 @@ INLINE __m256 accumulate(__m256 sum, const panel *p, const tug_act_q8_256 *x, fo
     return _mm256_fnmadd_ps(_mm256_mul_ps(p->dmin, dx), sum_each(v), sum);
 }
 
-static const tug_act_q8_256 *token_row(const tug_linear_args *a, int64_t t) {
-    const int64_t row = a->x_index ? a->x_index[t] : t;
-    return (const tug_act_q8_256 *)(const void *)((const char *)a->x +
-                                                  (size_t)row * a->x_row_bytes);
-}
-
 /* y of rows [r0, r0 + 8) or to the end, tokens [t0, t0 + n_tok). */
 INLINE void linear_block(const tug_linear_args *a, int64_t r0, int64_t t0, int64_t n_tok,
                          format f) {
     const char *rows[ROWS];
-    const int64_t last = a->n_rows - 1;
-    for (int64_t r = 0; r < ROWS; r++) { /* beyond the end: the last row again */
-        rows[r] =
-            (const char *)a->w + (size_t)(r0 + r < last ? r0 + r : last) * a->w_row_bytes;
-    }
+    weight_rows(rows, a, r0, ROWS);
+    const char *next = rows[0] + ROWS * a->w_row_bytes;
     __m256 sum[TOKENS];
     for (int64_t t = 0; t < n_tok; t++) sum[t] = _mm256_setzero_ps();
     for (int64_t c = 0; c < a->n_cols / TUG_QK_K; c++) {
         panel p;
-        fill_panel(&p, rows, f);
+        fill_panel(&p, rows, next, f);
+        next += ROWS * f.block_bytes;
         for (int64_t t = 0; t < n_tok; t++) {
-            sum[t] = accumulate(sum[t], &p, token_row(a, t0 + t) + c, f);
+            sum[t] = accumulate(sum[t], &p,
+                                (const tug_act_q8_256 *)token_row(a, t0 + t) + c, f);
         }
         for (int r = 0; r < ROWS; r++) rows[r] += f.block_bytes;
     }
-    const int n_rows = last - r0 + 1 < ROWS ? (int)(last - r0 + 1) : ROWS;
+    const int n_rows = a->n_rows - r0 < ROWS ? (int)(a->n_rows - r0) : ROWS;
     for (int64_t t = 0; t < n_tok; t++) {
         float out[ROWS];
         _mm256_storeu_ps(out, sum[t]);

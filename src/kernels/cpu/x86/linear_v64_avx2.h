@@ -7,7 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
+#include "kernels/cpu/x86/linear_rows.h"
+
 #define V64_OPERATIONS
 
 INLINE __m128i load128(const void *p) {

@@ -22,8 +22,10 @@ OPT_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-
 LDSAN_asan  := -fsanitize=address,undefined
 LDSAN_tsan  := -fsanitize=thread
 
+# ./dev clears it outside of CI: a compiler newer than ours may warn of new things.
+WERROR ?= -Werror
 WARN := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
-        -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wundef -Wvla -Werror
+        -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wundef -Wvla $(WERROR)
 PKGS := libpcre2-8 libutf8proc libedit
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS))

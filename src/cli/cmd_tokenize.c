@@ -166,7 +166,7 @@ int cmd_tokenize(int argc, char **argv) {
     }
     if (s == TUG_OK) s = convert(&o, tk, tug_buf_view(&in), &ids, &out, &err);
     if (s == TUG_OK) {
-        (void)fwrite(out.p, 1, out.n, stdout);
+        if (out.n > 0) (void)fwrite(out.p, 1, out.n, stdout);
         s = cli_flush(&err);
     }
     tug_ids_free(&ids);

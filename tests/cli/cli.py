@@ -417,8 +417,8 @@ def test_chat_only_appends():
 
 def test_ctrl_c_stops_the_answer_only():
     with tempfile.TemporaryDirectory() as folder:
-        t = chat(folder)
-        t.type(b"ccc\r")  # answers without end
+        t = chat(folder, *SLOW)
+        t.type(b"ccc\r")  # the answer is about a thousand tokens, slowly
         t.read_until(rb"ccc\r\n.{4}")
         t.type(b"\x03")
         t.read_until(rb"\^C")

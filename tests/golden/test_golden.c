@@ -126,7 +126,7 @@ static bool is_quantised(const tug_model *model) {
 
 static bounds bounds_of(const tug_model *model, tug_cpu_level level) {
     if (level == TUG_CPU_REF) return (bounds){1e-4, 1e-6};
-    return is_quantised(model) ? (bounds){5e-3, 1e-5} : (bounds){1e-3, 1e-5};
+    return is_quantised(model) ? (bounds){2e-2, 1e-3} : (bounds){1e-3, 1e-5};
 }
 
 static void check_prefills(tug_model *model, const gold *g, const char *name,

@@ -16,6 +16,7 @@ work=$(mktemp -d)
 root=$work/root
 cleanup() {
     umount -l "$root/proc" 2>/dev/null || true
+    umount -l "$root/dev/pts" 2>/dev/null || true
     umount -l "$root/dev" 2>/dev/null || true
     rm -rf --one-file-system "$work"
 }
@@ -37,6 +38,7 @@ cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/" 2>/dev/null || true
 cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
+mount --bind /dev/pts "$root/dev/pts" # a terminal, for the tests of the chat
 
 git clone -q . "$root/root/tug"
 in_root() {

@@ -27,6 +27,7 @@ tug_status tug_backend_cpu_create(tug_backend **out, tug_cpu_level level, int n_
     return TUG_OK;
 }
 
+/* Leaves a backend that has its kernels and threads, and no limits. */
 static void free_scratch(tug_backend *be) {
     for (int i = 0; i < TUG_ACT_COUNT; i++) tug_free(be->act[i]);
     tug_free(be->residual);
@@ -49,6 +50,7 @@ static void free_scratch(tug_backend *be) {
     tug_free(be->shared_gate);
     tug_free(be->shared_y);
     tug_free(be->up_tile);
+    *be = (tug_backend){.k = be->k, .pool = be->pool};
 }
 
 void tug_backend_destroy(tug_backend **backend) {
@@ -107,9 +109,9 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
         .n_v_head = max64(want->n_v_head, have->n_v_head),
     };
     if (memcmp(&l, have, sizeof l) == 0) return TUG_OK;
-    free_scratch(be);
-    *be = (tug_backend){.k = be->k, .pool = be->pool};
 
+    /* Into a new one first: when memory is out, what is there goes on working. */
+    tug_backend fresh = {.k = be->k, .pool = be->pool};
     bool bad = false;
     const int n_threads = tug_pool_size(be->pool);
     const int64_t n_slot = l.n_tok * l.n_expert_used;
@@ -119,43 +121,45 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
         const size_t h = tug_act_row_bytes((tug_act)i, l.expert_dim);
         if (h > expert_act) expert_act = h;
         if (i != TUG_ACT_F32) {
-            be->act[i] =
+            fresh.act[i] =
                 scratch(2, l.n_tok, 1, tug_act_row_bytes((tug_act)i, widest), &bad);
         }
     }
-    be->residual_floats = widest;
-    be->residual = scratch(n_threads, widest, 1, sizeof(float), &bad);
-    be->digit_tile =
+    fresh.residual_floats = widest;
+    fresh.residual = scratch(n_threads, widest, 1, sizeof(float), &bad);
+    fresh.digit_tile =
         scratch(n_threads, 2 * l.n_tok, TUG_CPU_TILE_ROWS, sizeof(float), &bad);
-    be->attn_scratch =
+    fresh.attn_scratch =
         scratch(n_threads, (int64_t)tug_attn_scratch_floats(), 1, sizeof(float), &bad);
-    be->attn_tile = scratch(n_threads, 2 * TUG_CPU_ATTN_QUERIES, TUG_MAX_HEAD_DIM,
-                            sizeof(float), &bad);
-    be->attn_len = scratch(n_threads, TUG_CPU_ATTN_QUERIES, 1, sizeof(int32_t), &bad);
-    be->conv_out = scratch(l.n_tok, l.conv_channels, 1, sizeof(float), &bad);
-    be->gates = scratch(2, l.n_tok, l.n_v_head, sizeof(float), &bad);
-    be->routing.ids = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
-    be->routing.weights = scratch(n_slot, 1, 1, sizeof(float), &bad);
-    be->routing.slot = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
-    be->routing.token = scratch(2, n_slot, 1, sizeof(int32_t), &bad);
-    be->routing.hidden = scratch(2, n_slot, 1, sizeof(int32_t), &bad);
-    be->routing.first = scratch(l.n_expert + 1, 1, 1, sizeof(int32_t), &bad);
-    be->routing.active = scratch(l.n_expert, 1, 1, sizeof(int32_t), &bad);
-    be->expert_h = scratch(n_slot, l.expert_dim, 1, sizeof(float), &bad);
-    be->expert_act = scratch(2, n_slot, 1, expert_act, &bad);
-    be->expert_y = scratch(n_slot, l.dim, 1, sizeof(float), &bad);
-    be->shared_gate = scratch(l.n_tok, l.shared_dim, 1, sizeof(float), &bad);
-    be->shared_y = scratch(l.n_tok, l.dim, 1, sizeof(float), &bad);
-    be->up_tile = scratch(n_threads, l.n_tok, TUG_CPU_TILE_ROWS, sizeof(float), &bad);
+    fresh.attn_tile = scratch(n_threads, 2 * TUG_CPU_ATTN_QUERIES, TUG_MAX_HEAD_DIM,
+                              sizeof(float), &bad);
+    fresh.attn_len = scratch(n_threads, TUG_CPU_ATTN_QUERIES, 1, sizeof(int32_t), &bad);
+    fresh.conv_out = scratch(l.n_tok, l.conv_channels, 1, sizeof(float), &bad);
+    fresh.gates = scratch(2, l.n_tok, l.n_v_head, sizeof(float), &bad);
+    fresh.routing.ids = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
+    fresh.routing.weights = scratch(n_slot, 1, 1, sizeof(float), &bad);
+    fresh.routing.slot = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
+    fresh.routing.token = scratch(2, n_slot, 1, sizeof(int32_t), &bad);
+    fresh.routing.hidden = scratch(2, n_slot, 1, sizeof(int32_t), &bad);
+    fresh.routing.first = scratch(l.n_expert + 1, 1, 1, sizeof(int32_t), &bad);
+    fresh.routing.active = scratch(l.n_expert, 1, 1, sizeof(int32_t), &bad);
+    fresh.expert_h = scratch(n_slot, l.expert_dim, 1, sizeof(float), &bad);
+    fresh.expert_act = scratch(2, n_slot, 1, expert_act, &bad);
+    fresh.expert_y = scratch(n_slot, l.dim, 1, sizeof(float), &bad);
+    fresh.shared_gate = scratch(l.n_tok, l.shared_dim, 1, sizeof(float), &bad);
+    fresh.shared_y = scratch(l.n_tok, l.dim, 1, sizeof(float), &bad);
+    fresh.up_tile = scratch(n_threads, l.n_tok, TUG_CPU_TILE_ROWS, sizeof(float), &bad);
     if (bad) {
-        free_scratch(be);
+        free_scratch(&fresh);
         return TUG_FAIL(
             err, TUG_ENOMEM,
             "out of memory for the work space of %lld tokens at a time: use a "
             "smaller -b",
             (long long)l.n_tok);
     }
-    be->limits = l;
+    fresh.limits = l;
+    free_scratch(be);
+    *be = fresh;
     return TUG_OK;
 }
 

@@ -23,7 +23,7 @@ struct tug_session {
 
 /* ---- life ---------------------------------------------------------------------------- */
 
-/* The context this session gets: what was asked for if it fits, or as much as fits. */
+/* The context a session gets: what was asked for if it fits, or as much as fits. */
 static tug_status choose_context(const tug_model *m, const tug_state_shape *shape,
                                  int64_t asked, int64_t *n_ctx, tug_err *err) {
     const uint64_t per_token = tug_state_bytes_per_token(shape);

@@ -167,8 +167,9 @@ static void check_cut(tug_model *model, const gold *g, const char *name,
     free(pieces);
 }
 
+/* Leaves the logits of one prefill in all (n_tok, n_vocab). */
 static void check_level(const char *path, const char *name, const gold *g,
-                        tug_cpu_level level, int n_threads) {
+                        tug_cpu_level level, int n_threads, float *all) {
     tug_err err;
     tug_model *model = NULL;
     char label[32];
@@ -182,9 +183,6 @@ static void check_level(const char *path, const char *name, const gold *g,
         return;
     }
     const bounds bound = bounds_of(model, level);
-    float *all = calloc((size_t)(g->n_tok * g->n_vocab), sizeof *all);
-    if (!all) abort();
-
     tap_check taps = {g, 0};
     tug_model_net(model)->tap = check_tap;
     tug_model_net(model)->tap_ud = &taps;
@@ -200,7 +198,6 @@ static void check_level(const char *path, const char *name, const gold *g,
     check_cut(model, g, name, label, all, cut_random,
               "prefill cut anywhere equals one prefill, bit for bit");
     check_prefills(model, g, name, label, all, bound);
-    free(all);
     tug_model_close(&model);
 }
 
@@ -220,10 +217,18 @@ static void check_file(const char *gold_path) {
         n_failed++;
         return;
     }
+    const size_t n = (size_t)(g.n_tok * g.n_vocab);
+    float *two = calloc(n, sizeof *two), *one = calloc(n, sizeof *one);
+    if (!two || !one) abort();
     for (int level = 0; level <= (int)tug_cpu_detect(); level++) {
-        check_level(path, name, &g, (tug_cpu_level)level, 2);
+        check_level(path, name, &g, (tug_cpu_level)level, 2, two);
     }
-    check_level(path, name, &g, tug_cpu_detect(), 1);
+    check_level(path, name, &g, tug_cpu_detect(), 1, one);
+    verdict(memcmp(one, two, n * sizeof *one) == 0, name,
+            tug_cpu_level_name(tug_cpu_detect()), "1 thread equals 2, bit for bit",
+            gold_rel(one, two, (int64_t)n));
+    free(two);
+    free(one);
     gold_free(&g);
 }
 

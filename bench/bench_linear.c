@@ -127,10 +127,15 @@ typedef struct job {
     int64_t pieces; /* of GRAIN_ROWS rows, per matrix */
 } job;
 
+/* What a model's weights of this type meet: packed, where there is such a kernel. */
+static const tug_linear_kernel *kernel_of(const bench *b, tug_type type) {
+    return b->k.packed[type].fn ? &b->k.packed[type] : &b->k.linear[type];
+}
+
 static void linear_piece(void *ud, int64_t begin, int64_t end, int thread) {
     const job *j = ud;
     const bench *b = j->b;
-    const tug_linear_kernel *k = &b->k.linear[j->c->type];
+    const tug_linear_kernel *k = kernel_of(b, j->c->type);
     (void)thread;
     for (int64_t i = begin; i < end; i++) {
         const shape s = j->c->shape;

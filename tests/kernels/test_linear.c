@@ -17,6 +17,7 @@
 #include "kernels/cpu/act.h"
 #include "kernels/kt.h"
 #include "quant/blocks.h"
+#include "quant/packed.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
@@ -112,13 +113,27 @@ typedef struct problem {
     int fill;
     size_t w_row_bytes, x_row_bytes;
     unsigned char *w;
+    bool is_packed;
+    unsigned char *packed; /* w in groups of 16 rows, if it is */
     float *x, *restored; /* (n_x, n_cols) */
     void *act;           /* (n_x,) converted rows */
     int32_t *index;      /* (n_tok,) or NULL */
 } problem;
 
+static const tug_linear_kernel *kernel_of(const problem *p, const kt_env *env) {
+    return p->is_packed ? &env->k->packed[p->type] : &env->k->linear[p->type];
+}
+
+static void pack(problem *p) {
+    p->packed = kt_buf((size_t)p->n_rows * p->w_row_bytes, 2);
+    for (int64_t r = 0; r < p->n_rows; r += TUG_PACK_ROWS) {
+        const size_t at = (size_t)r * p->w_row_bytes;
+        tug_pack_rows(p->type, p->packed + at, p->w + at, p->w_row_bytes);
+    }
+}
+
 static void make_problem(problem *p, const kt_env *env) {
-    const tug_act act = env->k->linear[p->type].act;
+    const tug_act act = kernel_of(p, env)->act;
     uint64_t row_bytes = 0;
     kt_true(tug_type_row_bytes((uint32_t)p->type, (uint64_t)p->n_cols, &row_bytes),
             "row of %lld columns", (long long)p->n_cols);
@@ -126,6 +141,7 @@ static void make_problem(problem *p, const kt_env *env) {
     const size_t bytes = (size_t)p->n_rows * p->w_row_bytes;
     p->w = kt_buf(bytes, 2);
     fill_weights(p->w, p->type, p->n_rows * p->n_cols, bytes, p->fill);
+    if (p->is_packed) pack(p);
     p->x = kt_normal(p->n_x * p->n_cols, 1.0f);
     p->restored = kt_floats(p->n_x * p->n_cols);
     p->x_row_bytes = tug_act_row_bytes(act, p->n_cols);
@@ -145,7 +161,7 @@ static void make_problem(problem *p, const kt_env *env) {
 static tug_linear_args args_of(const problem *p, float *y) {
     return (tug_linear_args){.y = y,
                              .y_stride = p->n_rows + 3,
-                             .w = p->w,
+                             .w = p->is_packed ? p->packed : p->w,
                              .w_row_bytes = p->w_row_bytes,
                              .x = p->act,
                              .x_row_bytes = p->x_row_bytes,
@@ -163,6 +179,7 @@ static float *make_y(const problem *p) {
 static float *run_ref(const problem *p, const kt_env *env, const float *x) {
     float *y = make_y(p);
     tug_linear_args a = args_of(p, y);
+    a.w = p->w;
     a.x = x;
     a.x_row_bytes = (size_t)p->n_cols * sizeof *x;
     env->ref->linear[p->type].fn(&a);
@@ -192,19 +209,21 @@ static void check_exact(const problem *p, const float *y, const float *want) {
             limit_exact);
 }
 
-/* Every output of its own call: one row, one token. */
+/* Every output of its own call: one row (packed: one group of rows), one token. */
 static void check_alone(const problem *p, const kt_env *env, const float *y) {
     int64_t differ = 0;
+    const int64_t n = p->is_packed ? TUG_PACK_ROWS : 1;
     for (int64_t i = 0; i < 40; i++) {
         const int64_t t = kt_rand_int(0, p->n_tok - 1), r = kt_rand_int(0, p->n_rows - 1);
-        float alone = 0;
-        tug_linear_args a = args_of(p, &alone);
+        float alone[TUG_PACK_ROWS];
+        tug_linear_args a = args_of(p, alone);
         int32_t index = (int32_t)(p->index ? p->index[t] : t);
-        a.w = p->w + (size_t)r * p->w_row_bytes;
+        a.w = (const char *)a.w + (size_t)(r / n * n) * p->w_row_bytes;
         a.x_index = &index;
-        a.n_rows = a.n_tok = 1;
-        env->k->linear[p->type].fn(&a);
-        differ += memcmp(&alone, &y[t * (p->n_rows + 3) + r], sizeof alone) != 0;
+        a.n_rows = n;
+        a.n_tok = 1;
+        kernel_of(p, env)->fn(&a);
+        differ += memcmp(&alone[r % n], &y[t * (p->n_rows + 3) + r], sizeof *y) != 0;
     }
     kt_true(differ == 0, "%lld of 40 outputs differ when computed alone",
             (long long)differ);
@@ -222,7 +241,7 @@ static void check_split(const problem *p, const kt_env *env, const float *y) {
         } else {
             a.x = (const char *)p->act + (size_t)t * p->x_row_bytes;
         }
-        env->k->linear[p->type].fn(&a);
+        kernel_of(p, env)->fn(&a);
     }
     kt_same("split", split, y,
             (size_t)((p->n_tok - 1) * (p->n_rows + 3) + p->n_rows) * sizeof *y);
@@ -236,12 +255,12 @@ static void run_problem(problem *p, const kt_env *env) {
     make_problem(p, env);
     float *y = make_y(p);
     const tug_linear_args a = args_of(p, y);
-    env->k->linear[p->type].fn(&a);
+    kernel_of(p, env)->fn(&a);
     check_exact(p, y, run_ref(p, env, p->restored));
     check_alone(p, env, y);
     check_split(p, env, y);
     if (p->fill == PLAIN && p->n_rows >= 16) {
-        const bool f32 = env->k->linear[p->type].act == TUG_ACT_F32;
+        const bool f32 = kernel_of(p, env)->act == TUG_ACT_F32;
         const float *want = run_ref(p, env, p->x);
         double worst = 0;
         for (int64_t t = 0; t < p->n_tok; t++) {
@@ -255,15 +274,14 @@ static void run_problem(problem *p, const kt_env *env) {
 
 /* ---- the cases -------------------------------------------------------------------- */
 
-static void test_linear(const kt_env *env) {
+static void run_cases(const kt_env *env, const int64_t *rows, int n_rows, bool packed) {
     const tug_type type = (tug_type)env->arg;
-    static const int64_t rows[] = {1, 2, 15, 16, 17, 31, 33, 48, 64, 65, 130};
     static const int64_t blocks[] = {1, 2, 3, 5, 8, 9};
     static int32_t with_index;
     const int block = tug_type_get((uint32_t)type)->block_elems;
-    problem p = {.type = type};
+    problem p = {.type = type, .is_packed = packed};
     for (int64_t n_tok = 1; n_tok <= 40; n_tok++) {
-        p.n_rows = rows[n_tok % COUNT(rows)];
+        p.n_rows = rows[n_tok % n_rows];
         p.n_cols =
             block == 1 ? kt_rand_int(1, 100) : block * blocks[n_tok % COUNT(blocks)];
         p.n_tok = n_tok;
@@ -272,7 +290,7 @@ static void test_linear(const kt_env *env) {
         p.n_x = p.index ? n_tok / 2 + 1 : n_tok;
         run_problem(&p, env);
     }
-    static const int64_t large[][3] = {{80, 2048, 128}, {200, 512, 3}, {40, 768, 400}};
+    static const int64_t large[][3] = {{80, 2048, 128}, {208, 512, 3}, {48, 768, 400}};
     for (int i = 0; i < COUNT(large); i++) {
         p.n_rows = large[i][0];
         p.n_cols = large[i][1];
@@ -281,6 +299,17 @@ static void test_linear(const kt_env *env) {
         p.index = NULL;
         run_problem(&p, env);
     }
+}
+
+static void test_linear(const kt_env *env) {
+    static const int64_t rows[] = {1, 2, 15, 16, 17, 31, 33, 48, 64, 65, 130};
+    run_cases(env, rows, COUNT(rows), false);
+}
+
+static void test_packed(const kt_env *env) {
+    if (!env->k->packed[env->arg].fn) return; /* none at this level */
+    static const int64_t rows[] = {16, 32, 48, 64, 80, 96, 128, 144};
+    run_cases(env, rows, COUNT(rows), true);
 }
 
 /* Conversions: the same bytes as ref, whatever the values are. */
@@ -308,6 +337,12 @@ static void test_convert(const kt_env *env) {
             TUG_TYPE_##name                                                              \
     }
 
+#define PACKED(name)                                                                     \
+    {                                                                                    \
+        "packed_" #name, offsetof(tug_kernels, packed[TUG_TYPE_##name].fn), test_packed, \
+            TUG_TYPE_##name                                                              \
+    }
+
 int main(int argc, char **argv) {
     static const kt_test tests[] = {
         KT_TEST(act_convert[TUG_ACT_Q8_32], test_convert, TUG_ACT_Q8_32),
@@ -327,6 +362,18 @@ int main(int argc, char **argv) {
         LINEAR(Q5_K),
         LINEAR(Q6_K),
         LINEAR(IQ4_XS),
+        PACKED(Q8_0),
+        PACKED(Q4_0),
+        PACKED(Q4_1),
+        PACKED(Q5_0),
+        PACKED(Q5_1),
+        PACKED(IQ4_NL),
+        PACKED(Q2_K),
+        PACKED(Q3_K),
+        PACKED(Q4_K),
+        PACKED(Q5_K),
+        PACKED(Q6_K),
+        PACKED(IQ4_XS),
     };
     return kt_main(argc, argv, "linear", tug_kernels_init_linear, tests, COUNT(tests));
 }

@@ -194,6 +194,9 @@ typedef struct tug_kernels {
     tug_act_convert_fn *act_convert[TUG_ACT_COUNT];
     tug_act_residual_fn *act_residual[TUG_ACT_COUNT]; /* NULL for F32: nothing is lost */
     tug_linear_kernel linear[TUG_TYPE_COUNT];
+    /* The same over rows packed as in quant/packed.h: w is the first row of a group, and
+     * n_rows a multiple of TUG_PACK_ROWS.  fn is NULL where there is none. */
+    tug_linear_kernel packed[TUG_TYPE_COUNT];
     tug_rmsnorm_fn *rmsnorm;
     tug_l2norm_fn *l2norm;
     tug_add_fn *add;

@@ -19,6 +19,9 @@ size_t tug_act_row_bytes(tug_act act, int64_t n) {
 #define SET_AVX512(type, name, act_) \
     k->linear[TUG_TYPE_##type] =     \
         (tug_linear_kernel){.act = TUG_ACT_##act_, .fn = tug_linear_##name##_avx512};
+#define SET_PACKED_AVX512(type, name, act_) \
+    k->packed[TUG_TYPE_##type] =            \
+        (tug_linear_kernel){.act = TUG_ACT_##act_, .fn = tug_packed_##name##_avx512};
 
 void tug_kernels_init_linear(tug_kernels *k, tug_cpu_level level) {
     k->act_convert[TUG_ACT_F32] = tug_act_f32_ref;
@@ -34,5 +37,6 @@ void tug_kernels_init_linear(tug_kernels *k, tug_cpu_level level) {
     TUG_LINEAR_TYPES(SET_AVX2)
 
     if (level < TUG_CPU_AVX512) return;
-    TUG_LINEAR_TYPES(SET_AVX512)
+    TUG_LINEAR_FLOATS(SET_AVX512)
+    TUG_LINEAR_BLOCKS(SET_PACKED_AVX512)
 }

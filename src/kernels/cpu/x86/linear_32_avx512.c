@@ -1,5 +1,5 @@
-/* linear_32_avx512.c - the formats with one scale per 32 (Q8_0, Q4_0, Q4_1, Q5_0, Q5_1,
- * IQ4_NL) times int8 activations with one scale per 32.
+/* linear_32_avx512.c - the packed formats with one scale per 32 (Q8_0, Q4_0, Q4_1, Q5_0,
+ * Q5_1, IQ4_NL) times int8 activations with one scale per 32.
  *
  * VALUE  The integer sum of a block is exact, whichever way it is computed.  Each (row,
  * token) then does, block after block,
@@ -13,13 +13,11 @@
 #include "kernels/cpu/act.h"
 #include "kernels/cpu/kernels_linear.h"
 #include "kernels/cpu/x86/linear_avx512.h"
+#include "quant/blocks.h"
 
 enum {
-    TILE_TOKENS = 6,
-    TILE_PANELS = 2,    /* 2 x 6 integer sums and 2 x 6 float sums */
-    BLOCK_TOKENS = 192, /* 24 KB of sums, on the stack */
-    GEMV_TOKENS = 4,    /* tokens that share an unpacked pair of blocks */
-    GEMM_FROM = 6,      /* tokens from which making panels pays */
+    TILE_PANELS = 2, /* 2 x 6 integer sums and 2 x 6 float sums */
+    GEMM_FROM = 7,   /* tokens from which making panels pays */
 };
 
 /* One block of 16 rows. */
@@ -28,111 +26,135 @@ typedef struct panel {
     float d[16], m[16]; /* per row */
 } panel __attribute__((aligned(64)));
 
+/* Columns [4 q, 4 q + 4) of a block as value + 128; value[i] = d * w[i] + m. */
+typedef __m512i quad_fn(const uint8_t *body, int q);
 /* sum (n_tok, n_panels, 16) += n_blocks <= 8 blocks of panels (n_panels, 8) times one
  * record of each token; n_panels is 1 or TILE_PANELS, n_tok at most TILE_TOKENS. */
 typedef void tile_fn(float *sum, const panel *p, const tug_act_q8_32 *const *x,
                      int n_blocks, int n_panels, int n_tok);
 
 typedef struct format {
-    tug_expand32_fn *expand;
+    quad_fn *quad;
     tile_fn *tile;
-    size_t block_bytes;
+    int n_line; /* of a block */
     bool has_min;
 } format;
+
+/* ---- formats ---------------------------------------------------------------------- */
+
+INLINE __m512i quad_q8_0(const uint8_t *body, int q) {
+    return _mm512_xor_si512(line(body, q), bytes(-128));
+}
+
+/* Nibbles: columns 0..15 of a block are the low ones. */
+INLINE __m512i nibbles(const uint8_t *body, int q) {
+    const __m512i pair = line(body, q % 4);
+    return _mm512_and_si512(q < 4 ? pair : _mm512_srli_epi32(pair, 4), bytes(15));
+}
+
+INLINE __m512i quad_q4_0(const uint8_t *body, int q) {
+    return _mm512_add_epi8(nibbles(body, q), bytes(128 - 8));
+}
+INLINE __m512i quad_q4_1(const uint8_t *body, int q) {
+    return _mm512_add_epi8(nibbles(body, q), bytes(-128));
+}
+
+/* Bit 4 of column j is bit j of a row's first dword. */
+INLINE __m512i five_bits(const uint8_t *body, int q, int offset) {
+    const char own = (char)(q / 2);
+    const __m512i high = _mm512_shuffle_epi8(
+        line(body, 0),
+        _mm512_broadcast_i32x4(_mm_setr_epi8(
+            own, own, own, own, (char)(own + 4), (char)(own + 4), (char)(own + 4),
+            (char)(own + 4), (char)(own + 8), (char)(own + 8), (char)(own + 8),
+            (char)(own + 8), (char)(own + 12), (char)(own + 12), (char)(own + 12),
+            (char)(own + 12))));
+    const __mmask64 set = _mm512_test_epi8_mask(
+        high, _mm512_set1_epi32(q % 2 ? (int)0x80402010 : 0x08040201));
+    const __m512i low = _mm512_add_epi8(nibbles(body + LINE, q), bytes(offset));
+    return _mm512_mask_add_epi8(low, set, low, bytes(16));
+}
+
+INLINE __m512i quad_q5_0(const uint8_t *body, int q) {
+    return five_bits(body, q, 128 - 16);
+}
+INLINE __m512i quad_q5_1(const uint8_t *body, int q) {
+    return five_bits(body, q, -128);
+}
+
+INLINE __m512i quad_iq4_nl(const uint8_t *body, int q) {
+    const __m128i levels =
+        _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)tug_iq4_values),
+                      _mm_set1_epi8(-128));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), nibbles(body, q));
+}
 
 /* ---- few tokens ------------------------------------------------------------------- */
 
 /* sum (16,) += block b of record x, given the integers. */
 INLINE __m512 add_block(__m512 sum, __m512i products, __m512 d, __m512 m,
                         const tug_act_q8_32 *x, int b, format f) {
-    const __m512 integer =
-        _mm512_cvtepi32_ps(_mm512_add_epi32(products, broadcast32(&x->start[b])));
-    sum = _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_set1_ps(x->d[b])), integer, sum);
+    sum = _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_set1_ps(x->d[b])),
+                          _mm512_cvtepi32_ps(products), sum);
     if (f.has_min) sum = _mm512_fmadd_ps(m, _mm512_set1_ps(x->dsum[b]), sum);
     return sum;
 }
 
-/* Two blocks of 16 rows, c and c + 1, or only c if it is the last. */
-INLINE void gemv_blocks(__m512 *sum, const tug_act_q8_32 *const *x, const char *const *w,
-                        int64_t c, bool pair, const char *next, int n_tok, format f) {
-    __m512i parts[GEMV_TOKENS][16];
-    tug_f16 d[2][16], m[2][16];
-    const int b = (int)(c % 8);
-    for (int r = 0; r < 16; r++) {
-        const char *block = w[r] + (size_t)c * f.block_bytes;
-        prefetch(next + (size_t)(r << pair) * f.block_bytes, f.block_bytes << pair);
-        const __m256i lo = f.expand(block, &d[0][r], &m[0][r]);
-        const __m256i hi = pair ? f.expand(block + f.block_bytes, &d[1][r], &m[1][r])
-                                : _mm256_setzero_si256();
-        const __m512i u = flip64(pair64(lo, hi));
-        for (int t = 0; t < n_tok; t++) {
-            const __m512i xt = _mm512_loadu_si512(x[t][c / 8].q + 32 * b);
-            parts[t][r] = dot_bytes(_mm512_setzero_si512(), u, xt);
-        }
-    }
-    for (int t = 0; t < n_tok; t++) {
-        __m512i p[2];
-        sum_halves(parts[t], &p[0], &p[1]);
-        for (int i = 0; i <= pair; i++) {
-            sum[t] = add_block(sum[t], p[i], widen_f16(d[i]), widen_f16(m[i]),
-                               &x[t][c / 8], b + i, f);
-        }
-    }
-}
-
-/* 16 rows from r0, tokens [t0, t0 + n_tok). */
-INLINE void gemv_rows(const tug_linear_args *a, int64_t r0, int64_t t0, int n_tok,
-                      format f) {
-    const char *w[16];
+/* The group of 16 rows from r0, tokens [t0, t0 + n_tok). */
+INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_tok,
+                       format f) {
+    const int64_t n_blocks = a->n_cols / TUG_QK;
+    const size_t body_bytes = (size_t)f.n_line * LINE;
+    const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
+    const uint8_t *field = body + (size_t)n_blocks * body_bytes;
+    const uint8_t *end = (const uint8_t *)a->w + (size_t)a->n_rows * a->w_row_bytes;
     const tug_act_q8_32 *x[GEMV_TOKENS];
     __m512 sum[GEMV_TOKENS];
-    weight_rows(w, a, r0, 16);
     for (int t = 0; t < n_tok; t++) {
         x[t] = token_row(a, t0 + t);
         sum[t] = _mm512_setzero_ps();
     }
-    const char *next = w[0] + 16 * a->w_row_bytes;
-    const int64_t n_blocks = a->n_cols / TUG_QK;
-    int64_t c = 0;
-    for (; c + 2 <= n_blocks; c += 2) {
-        gemv_blocks(sum, x, w, c, true, next, n_tok, f);
-        next += 32 * f.block_bytes;
+    for (int64_t c = 0; c < n_blocks; c++) {
+        const int b = (int)(c % 8);
+        __m512i products[GEMV_TOKENS];
+        stream(body, body_bytes, end);
+#pragma GCC unroll 4
+        for (int t = 0; t < n_tok; t++) products[t] = broadcast32(&x[t]->start[b]);
+#pragma GCC unroll 8
+        for (int q = 0; q < 8; q++) {
+            const __m512i w = f.quad(body, q);
+#pragma GCC unroll 4
+            for (int t = 0; t < n_tok; t++) {
+                products[t] = dot_quad(products[t], w, x[t]->q + 32 * b + 4 * q);
+            }
+        }
+        const __m512 d = widen_f16(field);
+        const __m512 m = f.has_min ? widen_f16(field + FIELD) : _mm512_setzero_ps();
+#pragma GCC unroll 4
+        for (int t = 0; t < n_tok; t++) {
+            sum[t] = add_block(sum[t], products[t], d, m, x[t], b, f);
+            x[t] += b == 7;
+        }
+        body += body_bytes;
+        field += f.has_min ? 2 * FIELD : FIELD;
     }
-    if (c < n_blocks) gemv_blocks(sum, x, w, c, false, next, n_tok, f);
+#pragma GCC unroll 4
     for (int t = 0; t < n_tok; t++) {
-        _mm512_mask_storeu_ps(a->y + (t0 + t) * a->y_stride + r0, row_mask(a, r0),
-                              sum[t]);
+        _mm512_storeu_ps(a->y + (t0 + t) * a->y_stride + r0, sum[t]);
     }
 }
 
 INLINE void gemv(const tug_linear_args *a, format f) {
-    for (int64_t r0 = 0; r0 < a->n_rows; r0 += 16) {
+    for (int64_t r0 = 0; r0 < a->n_rows; r0 += TUG_PACK_ROWS) {
         for (int64_t t0 = 0; t0 < a->n_tok; t0 += GEMV_TOKENS) {
-            const int64_t left = a->n_tok - t0;
-            gemv_rows(a, r0, t0, left < GEMV_TOKENS ? (int)left : GEMV_TOKENS, f);
+            switch (a->n_tok - t0) {
+            case 1: gemv_group(a, r0, t0, 1, f); break;
+            case 2: gemv_group(a, r0, t0, 2, f); break;
+            case 3: gemv_group(a, r0, t0, 3, f); break;
+            default: gemv_group(a, r0, t0, 4, f); break;
+            }
         }
     }
-}
-
-/* ---- many tokens ------------------------------------------------------------------ */
-
-/* Prefetches 16 blocks from `next` meanwhile. */
-INLINE void fill_panel(panel *p, const char *const *rows, const char *next, format f) {
-    uint8_t w[16][32] __attribute__((aligned(64)));
-    tug_f16 d[16], m[16];
-    for (int r = 0; r < 16; r++) {
-        prefetch(next + (size_t)r * f.block_bytes, f.block_bytes);
-        _mm256_store_si256(
-            (__m256i *)(void *)w[r],
-            _mm256_xor_si256(f.expand(rows[r], &d[r], &m[r]), _mm256_set1_epi8(-128)));
-    }
-    for (int i = 0; i < 2; i++) {
-        __m512i column[4];
-        transpose4(column, w[0] + (ptrdiff_t)16 * i, sizeof w[0]);
-        for (int j = 0; j < 4; j++) _mm512_store_si512(p->w[4 * i + j], column[j]);
-    }
-    _mm512_store_ps(p->d, widen_f16(d));
-    if (f.has_min) _mm512_store_ps(p->m, widen_f16(m));
 }
 
 /* ---- tiles ------------------------------------------------------------------------ */
@@ -241,25 +263,38 @@ TILE(min, true)
 
 /* ---- many tokens ------------------------------------------------------------------ */
 
+INLINE void fill_panel(panel *p, const uint8_t *body, const uint8_t *field, format f) {
+#pragma GCC unroll 8
+    for (int q = 0; q < 8; q++) _mm512_store_si512(p->w[q], f.quad(body, q));
+    _mm512_store_ps(p->d, widen_f16(field));
+    if (f.has_min) _mm512_store_ps(p->m, widen_f16(field + FIELD));
+}
+
 /* n_panels * 16 rows from r0, tokens [t0, t0 + n_tok). */
 INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64_t t0,
                        int n_tok, format f) {
-    const char *w[TILE_PANELS * 16];
     const tug_act_q8_32 *x[BLOCK_TOKENS];
     float sum[BLOCK_TOKENS * TILE_PANELS * 16] __attribute__((aligned(64)));
     panel p[TILE_PANELS][8];
-    weight_rows(w, a, r0, n_panels * 16);
+    const size_t group = TUG_PACK_ROWS * a->w_row_bytes;
+    const size_t body_bytes = (size_t)f.n_line * LINE,
+                 field_bytes = f.has_min ? 2 * FIELD : FIELD;
+    const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
+    const uint8_t *field = body + (size_t)(a->n_cols / TUG_QK) * body_bytes;
+    const char *next = (const char *)body + (size_t)n_panels * group;
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
     memset(sum, 0, (size_t)(n_tok * n_panels * 16) * sizeof *sum);
-    const char *next = w[0] + (size_t)n_panels * 16 * a->w_row_bytes;
     for (int64_t left = a->n_cols / TUG_QK; left > 0; left -= 8) {
         const int n_blocks = left < 8 ? (int)left : 8;
         for (int b = 0; b < n_blocks; b++) {
             for (int v = 0; v < n_panels; v++) {
-                fill_panel(&p[v][b], w + (ptrdiff_t)16 * v, next, f);
-                next += 16 * f.block_bytes;
+                prefetch(next, body_bytes);
+                next += body_bytes;
+                fill_panel(&p[v][b], body + (size_t)v * group, field + (size_t)v * group,
+                           f);
             }
-            for (int i = 0; i < n_panels * 16; i++) w[i] += f.block_bytes;
+            body += body_bytes;
+            field += field_bytes;
         }
         for (int t = 0; t < n_tok; t += TILE_TOKENS) {
             const int n = n_tok - t < TILE_TOKENS ? n_tok - t : TILE_TOKENS;
@@ -272,8 +307,8 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64
 }
 
 INLINE void gemm(const tug_linear_args *a, format f) {
-    for (int64_t r0 = 0, n_panels; r0 < a->n_rows; r0 += 16 * n_panels) {
-        n_panels = a->n_rows - r0 > 16 * (TILE_PANELS - 1) ? TILE_PANELS : 1;
+    for (int64_t r0 = 0, n_panels; r0 < a->n_rows; r0 += TUG_PACK_ROWS * n_panels) {
+        n_panels = a->n_rows - r0 >= TUG_PACK_ROWS * TILE_PANELS ? TILE_PANELS : 1;
         for (int64_t t0 = 0; t0 < a->n_tok; t0 += BLOCK_TOKENS) {
             const int64_t left = a->n_tok - t0;
             gemm_block(a, r0, (int)n_panels, t0,
@@ -282,21 +317,23 @@ INLINE void gemm(const tug_linear_args *a, format f) {
     }
 }
 
-#define DEFINE(name, scheme, has_min_)                             \
-    void tug_linear_##name##_avx512(const tug_linear_args *a) {    \
-        const format f = {.expand = expand_##name,                 \
-                          .tile = tile_##scheme,                   \
-                          .block_bytes = sizeof(tug_block_##name), \
-                          .has_min = has_min_};                    \
-        if (a->n_tok < GEMM_FROM) {                                \
-            gemv(a, f);                                            \
-        } else {                                                   \
-            gemm(a, f);                                            \
-        }                                                          \
+#define DEFINE(name, scheme, n_line_, has_min_)                                   \
+    static_assert((n_line_)*4 + ((has_min_) ? 4 : 2) == sizeof(tug_block_##name), \
+                  "a block is its lines and its fields");                         \
+    void tug_packed_##name##_avx512(const tug_linear_args *a) {                   \
+        const format f = {.quad = quad_##name,                                    \
+                          .tile = tile_##scheme,                                  \
+                          .n_line = n_line_,                                      \
+                          .has_min = has_min_};                                   \
+        if (a->n_tok < GEMM_FROM) {                                               \
+            gemv(a, f);                                                           \
+        } else {                                                                  \
+            gemm(a, f);                                                           \
+        }                                                                         \
     }
-DEFINE(q8_0, plain, false)
-DEFINE(q4_0, plain, false)
-DEFINE(q4_1, min, true)
-DEFINE(q5_0, plain, false)
-DEFINE(q5_1, min, true)
-DEFINE(iq4_nl, plain, false)
+DEFINE(q8_0, plain, 8, false)
+DEFINE(q4_0, plain, 4, false)
+DEFINE(q4_1, min, 4, true)
+DEFINE(q5_0, plain, 5, false)
+DEFINE(q5_1, min, 5, true)
+DEFINE(iq4_nl, plain, 4, false)

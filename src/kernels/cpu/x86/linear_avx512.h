@@ -1,13 +1,29 @@
-/* linear_avx512.h - what the AVX-512 linear kernels share: the VNNI instructions, the
- * 16 x 16 transpose that makes panels, and the sums over lanes.
+/* linear_avx512.h - what the AVX-512 linear kernels over packed rows share.
+ *
+ * Weights come in groups of 16 rows, packed as in quant/packed.h: a line is 64 bytes, one
+ * dword of each row.  A quad is a register of 4 neighbouring columns of the 16 rows, as
+ * bytes: what VPDPBUSD multiplies by 4 activations, broadcast.
  * SPDX-License-Identifier: MIT */
 #ifndef TUG_KERNELS_CPU_X86_LINEAR_AVX512_H
 #define TUG_KERNELS_CPU_X86_LINEAR_AVX512_H
 
-#include "kernels/cpu/kernels.h"
-#include "kernels/cpu/x86/linear_v64_avx512.h"
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
 
-#include "kernels/cpu/x86/linear_expand.h"
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/x86/linear_rows.h"
+#include "quant/packed.h"
+
+enum {
+    LINE = 4 * TUG_PACK_ROWS,
+    FIELD = 2 * TUG_PACK_ROWS,
+    TILE_TOKENS = 6,
+    BLOCK_TOKENS = 192, /* tokens that meet a panel before it is made again */
+    GEMV_TOKENS = 4,    /* tokens that share unpacked registers */
+    /* How far ahead of its use a stream of packed weights is asked for. */
+    AHEAD = 6144,
+};
 
 /* sum += products of unsigned bytes of u and signed bytes of s, four to a lane; and of
  * signed 16-bit pairs.  In assembly because gcc 12 copies the accumulator of the
@@ -21,66 +37,52 @@ INLINE __m512i dot_words(__m512i sum, __m512i a, __m512i b) {
     return sum;
 }
 
+/* The same with 4 activations at p, read and broadcast by the instruction itself. */
+INLINE __m512i dot_quad(__m512i sum, __m512i u, const void *p) {
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0"
+            : "+v"(sum)
+            : "v"(u), "m"(*(const int32_t *)p));
+    return sum;
+}
+
 INLINE __m512i broadcast32(const void *p) {
-    return _mm512_set1_epi32((int)load_u32(p));
+    int32_t v;
+    memcpy(&v, p, sizeof v);
+    return _mm512_set1_epi32(v);
+}
+
+INLINE __m512i bytes(int v) {
+    return _mm512_set1_epi8((char)v);
+}
+INLINE __m512i line(const uint8_t *body, int i) {
+    return _mm512_loadu_si512(body + (ptrdiff_t)LINE * i);
+}
+/* A whole line shifted right; bits of one byte that land in its neighbour are the
+ * caller's to mask off. */
+INLINE __m512i shifted(__m512i v, int by) {
+    return _mm512_srl_epi32(v, _mm_cvtsi32_si128(by));
+}
+/* Each dword turned right, by a negative count left. */
+INLINE __m512i turned(__m512i v, int by) {
+    return _mm512_rorv_epi32(v, _mm512_set1_epi32(by));
+}
+/* (a & mask_a) | (b & mask_b), byte by byte. */
+INLINE __m512i merged(__m512i a, int mask_a, __m512i b, int mask_b) {
+    const __m512i low = _mm512_and_si512(a, bytes(mask_a));
+    return _mm512_ternarylogic_epi32(b, bytes(mask_b), low, 0xEA);
 }
 
 /* (16,) f32 of as many f16. */
-INLINE __m512 widen_f16(const tug_f16 *x) {
-    return _mm512_cvtph_ps(load256(x));
+INLINE __m512 widen_f16(const uint8_t *field) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)field));
 }
 
-/* v[r] holds 8 partial sums of row r twice: of a quantity A in its low half, of B in its
- * high half.  a[r], b[r] = the sums. */
-INLINE void sum_halves(const __m512i v[16], __m512i *a, __m512i *b) {
-    __m512i two[8], four[4], half[2];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        two[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
-                                  _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+/* Asks for the next `n_bytes` of a stream, AHEAD of p, up to its end. */
+INLINE void stream(const uint8_t *p, size_t n_bytes, const uint8_t *end) {
+    for (size_t i = 0; i < n_bytes; i += 64) {
+        const uint8_t *at = p + AHEAD + i;
+        _mm_prefetch(at < end ? at : end - 1, _MM_HINT_T0);
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) { /* each 128-bit lane: a part of rows 4i .. 4i + 3 */
-        four[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(two[2 * i], two[2 * i + 1]),
-                                   _mm512_unpackhi_epi64(two[2 * i], two[2 * i + 1]));
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-        half[i] = _mm512_add_epi32(
-            _mm512_shuffle_i32x4(four[2 * i], four[2 * i + 1], _MM_SHUFFLE(2, 0, 2, 0)),
-            _mm512_shuffle_i32x4(four[2 * i], four[2 * i + 1], _MM_SHUFFLE(3, 1, 3, 1)));
-    }
-    *a = _mm512_shuffle_i32x4(half[0], half[1], _MM_SHUFFLE(2, 0, 2, 0));
-    *b = _mm512_shuffle_i32x4(half[0], half[1], _MM_SHUFFLE(3, 1, 3, 1));
-}
-
-/* 4 columns of 16 rows of dwords: out[j] (16,) = dword j of each row; rows are
- * row_bytes apart.  The 128-bit lanes are put in place by the loads. */
-INLINE void transpose4(__m512i out[4], const void *rows, size_t row_bytes) {
-    __m512i in[4];
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; r++) {
-        const char *p = (const char *)rows + (size_t)r * row_bytes;
-        in[r] = _mm512_castsi128_si512(load128(p));
-        in[r] = _mm512_inserti32x4(in[r], load128(p + 4 * row_bytes), 1);
-        in[r] = _mm512_inserti32x4(in[r], load128(p + 8 * row_bytes), 2);
-        in[r] = _mm512_inserti32x4(in[r], load128(p + 12 * row_bytes), 3);
-    }
-    const __m512i a = _mm512_unpacklo_epi32(in[0], in[1]);
-    const __m512i b = _mm512_unpackhi_epi32(in[0], in[1]);
-    const __m512i c = _mm512_unpacklo_epi32(in[2], in[3]);
-    const __m512i d = _mm512_unpackhi_epi32(in[2], in[3]);
-    out[0] = _mm512_unpacklo_epi64(a, c);
-    out[1] = _mm512_unpackhi_epi64(a, c);
-    out[2] = _mm512_unpacklo_epi64(b, d);
-    out[3] = _mm512_unpackhi_epi64(b, d);
-}
-
-/* Lanes of 16 rows from r0 that exist. */
-INLINE __mmask16 row_mask(const tug_linear_args *a, int64_t r0) {
-    const int64_t left = a->n_rows - r0;
-    const unsigned lanes = left >= 16 ? 0xFFFFu : left <= 0 ? 0u : (1u << left) - 1u;
-    return (__mmask16)lanes;
 }
 
 /* y of n_panels * 16 rows from r0, tokens [t0, t0 + n_tok) = sum (n_tok, n_panels, 16). */
@@ -88,9 +90,8 @@ INLINE void store_sums(const tug_linear_args *a, int64_t r0, int n_panels, int64
                        int n_tok, const float *sum) {
     for (int t = 0; t < n_tok; t++) {
         for (int v = 0; v < n_panels; v++, sum += 16) {
-            const int64_t r = r0 + 16 * v;
-            _mm512_mask_storeu_ps(a->y + (t0 + t) * a->y_stride + r, row_mask(a, r),
-                                  _mm512_load_ps(sum));
+            _mm512_storeu_ps(a->y + (t0 + t) * a->y_stride + r0 + (int64_t)16 * v,
+                             _mm512_load_ps(sum));
         }
     }
 }

@@ -1,4 +1,4 @@
-/* linear_k_avx512.c - K-quants and IQ4_XS times int8 activations.
+/* linear_k_avx512.c - packed K-quants and IQ4_XS times int8 activations.
  *
  * VALUE  The integer sum of a superblock (256 columns of one row and token) is exact,
  * whichever way it is computed.  Each (row, token) then does, superblock after superblock,
@@ -6,228 +6,351 @@
  *   sum = fnma(dmin_w * d_x, (float)integer of mins, sum)    for formats with mins.
  * Both paths below do just that, so neither path nor blocking can show in a value.
  *
- * FEW TOKENS (gemv)  16 rows at a time; a superblock of each is unpacked into registers
- * and multiplied along the columns; one tree turns 16 registers of partial sums into one
- * with a row per lane.  Bound by memory.
+ * FEW TOKENS (gemv)  A group of 16 rows streams by once: every quad is unpacked in
+ * registers and meets up to 4 tokens; sums of a sub-block are scaled as integers.
  *
- * MANY TOKENS (gemm)  16 rows of a superblock are unpacked and transposed into a panel in
- * L1: a row per lane, 4 columns per dword, what VPDPBUSD takes.  Tiles of panels x 6
- * tokens keep all sums in registers.  VPDPBUSD multiplies unsigned by signed: panels hold
- * value + 128 unless the format is unsigned, and a tile's sums start at -128 * (sum of
- * the activations), which the conversion left in act.h.  SPDX-License-Identifier: MIT */
+ * MANY TOKENS (gemm)  A superblock of up to 64 rows is unpacked into panels in L1; tiles
+ * of panels x 6 tokens keep all sums in registers.  VPDPBUSD multiplies unsigned by
+ * signed: panels hold value + 128 unless the format is unsigned, and a tile's sums start
+ * at -128 * (sum of the activations), which the conversion left in act.h.
+ * SPDX-License-Identifier: MIT */
 #include <stdbool.h>
 
 #include "kernels/cpu/act.h"
 #include "kernels/cpu/kernels_linear.h"
 #include "kernels/cpu/x86/linear_avx512.h"
+#include "quant/blocks.h"
 
 enum {
-    TILE_TOKENS = 6,
-    TILE_PANELS = 4,    /* at most; 4 x 6 sums, or 2 x 6 twice */
-    BLOCK_TOKENS = 192, /* 48 KB of sums, on the stack */
-    GEMV_TOKENS = 4,    /* tokens that share an unpacked superblock */
-    GEMM_FROM = 6,      /* tokens from which making panels pays */
+    TILE_PANELS = 4, /* at most; 4 x 6 sums, or 2 x 6 twice */
+    GEMM_FROM = 7,   /* tokens from which making panels pays */
 };
 
-/* A superblock of 16 rows. */
-typedef struct panel {
-    uint8_t w[64][64];     /* (64, 16, 4): column / 4, row, column % 4 */
-    int32_t scale[16][16]; /* (16, 16): sub-block of 16, row */
+/* What a superblock of 16 rows has beside its weights. */
+typedef struct factors {
+    int32_t scale[16][16]; /* (16, 16): sub-block of 16, or (8, 16) of 32; row */
     int16_t min[8][32];    /* (8, 16, 2): sub-block / 2, row, sub-block % 2 */
     float d[16], dmin[16]; /* per row */
+} factors __attribute__((aligned(64)));
+
+typedef struct panel {
+    uint8_t w[64][64]; /* (64, 16, 4): column / 4, row, column % 4 */
+    factors f;
 } panel __attribute__((aligned(64)));
 
+/* Columns [32 sub + 4 q, + 4) as unsigned bytes; the value is d * scale * (byte - bias). */
+typedef __m512i quad_fn(const uint8_t *body, int sub, int q);
+/* Scales, mins, d and dmin. */
+typedef void factors_fn(factors *f, const uint8_t *body, const uint8_t *field);
 /* sum (n_tok, n_panels, 16) += panels (n_panels,) times one record of each token;
  * n_panels is 1 or what the tile is made for, n_tok at most TILE_TOKENS. */
 typedef void tile_fn(float *sum, const panel *p, const tug_act_q8_256 *const *x,
                      int n_panels, int n_tok);
 
 typedef struct format {
-    void (*expand)(const void *block, tug_expanded *e);
+    quad_fn *quad;
+    factors_fn *factors;
     tile_fn *tile;
-    size_t block_bytes;
-    int bias;  /* of the unpacked weights; 128: they need all eight bits */
-    int n_min; /* mins per superblock: 0, 8 or 16 */
-    int group; /* columns per scale in a tile: 16, 32 or 256 */
+    int n_line, n_field; /* of a superblock */
+    int bias;            /* 0, 4, 32, or 128: the bytes need all eight bits */
+    int n_min;           /* mins per superblock: 0, 8 or 16 */
+    int block;           /* columns per scale: 16 or 32 */
+    bool folded;         /* panels hold the products with the scales */
 } format;
 
-/* Of the 16 scales those of columns [64 i, 64 i + 64), each where its columns are in a
- * register of 16-bit (pairs of columns) or 32-bit (fours of columns) lanes. */
-INLINE __m512i spread_words(__m256i scale, int i) {
-    const __m512i group = _mm512_cvtepu8_epi16(_mm256_setr_epi64x(
-        0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
-    return _mm512_permutexvar_epi16(
-        _mm512_add_epi16(group, _mm512_set1_epi16((short)(4 * i))),
-        _mm512_castsi256_si512(scale));
+/* ---- formats ---------------------------------------------------------------------- */
+
+INLINE __m512i quad_q2_k(const uint8_t *body, int sub, int q) {
+    return _mm512_and_si512(shifted(line(body, 4 + sub / 4 * 8 + q), sub % 4 * 2),
+                            bytes(3));
 }
 
-INLINE __m512i spread_dwords(__m256i scale, int i) {
-    const __m512i group =
-        _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    return _mm512_permutexvar_epi32(_mm512_add_epi32(group, _mm512_set1_epi32(4 * i)),
-                                    _mm512_cvtepi16_epi32(scale));
+INLINE __m512i quad_q3_k(const uint8_t *body, int sub, int q) {
+    const __m512i low = shifted(line(body, 8 + sub / 4 * 8 + q), sub % 4 * 2);
+    return merged(low, 3, turned(line(body, q), sub - 2), 4);
+}
+
+INLINE __m512i quad_q4_k(const uint8_t *body, int sub, int q) {
+    return _mm512_and_si512(shifted(line(body, 3 + sub / 2 * 8 + q), sub % 2 * 4),
+                            bytes(15));
+}
+
+INLINE __m512i quad_q5_k(const uint8_t *body, int sub, int q) {
+    const __m512i low = shifted(line(body, 11 + sub / 2 * 8 + q), sub % 2 * 4);
+    return merged(low, 15, turned(line(body, 3 + q), sub - 4), 16);
+}
+
+INLINE __m512i quad_q6_k(const uint8_t *body, int sub, int q) {
+    const int half = sub / 4, part = sub % 4;
+    const __m512i low = shifted(line(body, 16 * half + part % 2 * 8 + q), part / 2 * 4);
+    return merged(low, 15, turned(line(body, 32 + 8 * half + q), 2 * part - 4), 0x30);
+}
+
+/* The 16 levels of IQ4 as bytes + 128, by their index. */
+INLINE __m512i levels_iq4(__m512i index) {
+    const __m128i levels =
+        _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)tug_iq4_values),
+                      _mm_set1_epi8(-128));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), index);
+}
+
+INLINE __m512i quad_iq4_xs(const uint8_t *body, int sub, int q) {
+    const __m512i pair = shifted(line(body, 1 + 4 * sub + q % 4), q / 4 * 4);
+    return levels_iq4(_mm512_and_si512(pair, bytes(15)));
+}
+
+/* Scales [4 i, 4 i + 4) from a register with one in each byte of a row's dword, signed. */
+INLINE void put_scales(factors *f, int i, __m512i four) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        _mm512_store_si512(
+            f->scale[4 * i + j],
+            _mm512_srai_epi32(_mm512_slli_epi32(four, (unsigned)(24 - 8 * j)), 24));
+    }
+}
+
+/* Mins [4 i, 4 i + 4), unsigned, as two registers of pairs. */
+INLINE void put_mins(factors *f, int i, __m512i four) {
+    /* Bytes 0, 1 of each dword to words, then bytes 2, 3. */
+    const __m512i first = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1));
+    const __m512i second = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15, -1));
+    _mm512_store_si512(f->min[2 * i], _mm512_shuffle_epi8(four, first));
+    _mm512_store_si512(f->min[2 * i + 1], _mm512_shuffle_epi8(four, second));
+}
+
+INLINE void factors_q2_k(factors *f, const uint8_t *body, const uint8_t *field) {
+    for (int i = 0; i < 4; i++) {
+        const __m512i both = line(body, i);
+        put_scales(f, i, _mm512_and_si512(both, bytes(15)));
+        put_mins(f, i, _mm512_and_si512(shifted(both, 4), bytes(15)));
+    }
+    _mm512_store_ps(f->d, widen_f16(field));
+    _mm512_store_ps(f->dmin, widen_f16(field + FIELD));
+}
+
+/* Scale i: four bits in bytes 0..7, two more in bytes 8..11 (quant/blocks.h). */
+INLINE void factors_q3_k(factors *f, const uint8_t *body, const uint8_t *field) {
+    const __m512i a = line(body, 24), b = line(body, 25), c = line(body, 26);
+    const __m512i bias = bytes(32);
+    put_scales(f, 0, _mm512_sub_epi8(merged(a, 15, turned(c, -4), 0x30), bias));
+    put_scales(f, 1, _mm512_sub_epi8(merged(b, 15, turned(c, -2), 0x30), bias));
+    put_scales(f, 2, _mm512_sub_epi8(merged(shifted(a, 4), 15, c, 0x30), bias));
+    put_scales(f, 3,
+               _mm512_sub_epi8(merged(shifted(b, 4), 15, turned(c, 2), 0x30), bias));
+    _mm512_store_ps(f->d, widen_f16(field));
+}
+
+INLINE void factors_q45_k(factors *f, const uint8_t *body, const uint8_t *field) {
+    const __m512i a = line(body, 0), b = line(body, 1), c = line(body, 2);
+    put_scales(f, 0, _mm512_and_si512(a, bytes(63)));
+    put_scales(f, 1, merged(c, 15, shifted(a, 2), 0x30));
+    put_mins(f, 0, _mm512_and_si512(b, bytes(63)));
+    put_mins(f, 1, merged(shifted(c, 4), 15, shifted(b, 2), 0x30));
+    _mm512_store_ps(f->d, widen_f16(field));
+    _mm512_store_ps(f->dmin, widen_f16(field + FIELD));
+}
+
+INLINE void factors_q6_k(factors *f, const uint8_t *body, const uint8_t *field) {
+    for (int i = 0; i < 4; i++) put_scales(f, i, line(body, 48 + i));
+    _mm512_store_ps(f->d, widen_f16(field));
+}
+
+/* scales_l: 8 nibbles in order; scales_h: 8 pairs of bits in order. */
+INLINE void factors_iq4_xs(factors *f, const uint8_t *body, const uint8_t *field) {
+    const __m512i low = line(body, 0);
+    const __m512i high = _mm512_cvtepu16_epi32(
+        _mm256_loadu_si256((const __m256i *)(const void *)(field + FIELD)));
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        const __m512i nibble = _mm512_and_si512(_mm512_srli_epi32(low, (unsigned)(4 * i)),
+                                                _mm512_set1_epi32(15));
+        const __m512i pair = _mm512_and_si512(_mm512_srli_epi32(high, (unsigned)(2 * i)),
+                                              _mm512_set1_epi32(3));
+        _mm512_store_si512(
+            f->scale[i],
+            _mm512_sub_epi32(_mm512_or_si512(nibble, _mm512_slli_epi32(pair, 4)),
+                             _mm512_set1_epi32(32)));
+    }
+    _mm512_store_ps(f->d, widen_f16(field));
+}
+
+/* ---- what both paths share -------------------------------------------------------- */
+
+/* The exact sum of mins of 16 rows times a token. */
+INLINE __m512i min_products(const factors *f, const tug_act_q8_256 *x, int n_min) {
+    const int16_t *x_sums = n_min == 16 ? x->sum16 : x->sum32;
+    __m512i sum = _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (int i = 0; i < n_min / 2; i++) {
+        sum = dot_words(sum, _mm512_load_si512(f->min[i]), broadcast32(x_sums + 2 * i));
+    }
+    return sum;
+}
+
+INLINE __m512 add_superblock(__m512 sum, __m512i products, const factors *f,
+                             const tug_act_q8_256 *x, int n_min) {
+    const __m512 dx = _mm512_set1_ps(x->d);
+    sum = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_load_ps(f->d), dx),
+                          _mm512_cvtepi32_ps(products), sum);
+    if (n_min == 0) return sum;
+    return _mm512_fnmadd_ps(_mm512_mul_ps(_mm512_load_ps(f->dmin), dx),
+                            _mm512_cvtepi32_ps(min_products(f, x, n_min)), sum);
+}
+
+INLINE __m512i add_scaled_sum(__m512i total, __m512i sum, __m512i scale) {
+    return _mm512_add_epi32(total, _mm512_mullo_epi32(sum, scale));
 }
 
 /* ---- few tokens ------------------------------------------------------------------- */
 
-/* Unpacked weights as registers of 64 columns, with what multiplies their products. */
-typedef struct row {
-    __m512i w[4];
-    __m512i scale[4]; /* i16 per pair of products; i32 per four if the bias is 128 */
-    __m256i bias;     /* (16,) i16: bias * scale, unless 128 */
-    __m256i own_scale, min;
-} row;
-
-INLINE void unpack_row(row *o, const tug_expanded *e, format f) {
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        o->w[i] = e->w[i];
-        o->scale[i] =
-            f.bias == 128 ? spread_dwords(e->scale, i) : spread_words(e->scale, i);
-    }
-    o->own_scale = e->scale;
-    o->min = e->min;
+/* start (16,) = -bias * the sums of 16 activations; nothing to undo if the bias is 0. */
+INLINE void start_of(int32_t start[16], const tug_act_q8_256 *x, int bias) {
+    const int down = bias == 4 ? 5 : bias == 32 ? 2 : 0; /* 128 / bias */
+    _mm512_store_si512(start,
+                       _mm512_srai_epi32(_mm512_loadu_si512(x->start16), (unsigned)down));
 }
 
-/* The exact products of a superblock with a record: 16 partial sums, or with mins 8 of
- * the products in the low half and 8 of the mins in the high half. */
-INLINE __m512i dot_row(const row *o, const tug_act_q8_256 *x, format f) {
-    __m512i sum = _mm512_setzero_si512();
+/* total (n_tok,) = one superblock of 16 rows times a record of each token, exactly. */
+INLINE void gemv_superblock(__m512i *total, const factors *f, const uint8_t *body,
+                            const tug_act_q8_256 *const *x, int n_tok, format fmt) {
+    int32_t start[GEMV_TOKENS][16] __attribute__((aligned(64)));
+    for (int t = 0; t < n_tok && fmt.bias != 0; t++) start_of(start[t], x[t], fmt.bias);
+    for (int t = 0; t < n_tok; t++) total[t] = _mm512_setzero_si512();
+    const int n_quad = fmt.block / 4;
+    for (int sub = 0; sub < 8; sub++) {
+#pragma GCC unroll 2
+        for (int q0 = 0; q0 < 8; q0 += n_quad) {
+            const int block = sub * 32 / fmt.block + q0 / n_quad;
+            __m512i sum[GEMV_TOKENS];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        const __m512i xi = _mm512_loadu_si512(x->q + 64 * i);
-        if (f.bias == 128) {
-            const __m512i part = dot_bytes(_mm512_setzero_si512(), o->w[i], xi);
-            sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(part, o->scale[i]));
-        } else { /* weights below 64: pairs of products stay below 2^15 */
-            sum = dot_words(sum, _mm512_maddubs_epi16(o->w[i], xi), o->scale[i]);
+            for (int t = 0; t < n_tok; t++) {
+                if (fmt.bias == 0) {
+                    sum[t] = _mm512_setzero_si512();
+                } else if (fmt.block == 16) {
+                    sum[t] = broadcast32(&start[t][block]);
+                } else {
+                    sum[t] = _mm512_add_epi32(broadcast32(&start[t][2 * block]),
+                                              broadcast32(&start[t][2 * block + 1]));
+                }
+            }
+#pragma GCC unroll 8
+            for (int q = q0; q < q0 + n_quad; q++) {
+                const __m512i w = fmt.quad(body, sub, q);
+#pragma GCC unroll 4
+                for (int t = 0; t < n_tok; t++) {
+                    sum[t] = dot_quad(sum[t], w, x[t]->q + 32 * sub + 4 * q);
+                }
+            }
+            const __m512i scale = _mm512_load_si512(f->scale[block]);
+#pragma GCC unroll 4
+            for (int t = 0; t < n_tok; t++) {
+                total[t] = add_scaled_sum(total[t], sum[t], scale);
+            }
         }
     }
-    if (f.bias != 0) {
-        const __m256i scaled = _mm256_madd_epi16(o->own_scale, load256(x->sum16));
-        sum = _mm512_sub_epi32(sum, _mm512_zextsi256_si512(_mm256_mullo_epi32(
-                                        scaled, _mm256_set1_epi32(f.bias))));
-    }
-    if (f.n_min == 0) return sum;
-    const __m256i x_sums =
-        f.n_min == 16 ? load256(x->sum16) : _mm256_zextsi128_si256(load128(x->sum32));
-    return pair64(
-        _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1)),
-        _mm256_madd_epi16(o->min, x_sums));
 }
 
-/* sum (16,) += one superblock of 16 rows times a record, given the partial sums. */
-INLINE __m512 add_rows(__m512 sum, const __m512i parts[16], const tug_f16 *d,
-                       const tug_f16 *dmin, const tug_act_q8_256 *x, format f) {
-    const __m512 dx = _mm512_set1_ps(x->d);
-    __m512i a, b;
-    sum_halves(parts, &a, &b);
-    if (f.n_min == 0) a = _mm512_add_epi32(a, b);
-    sum = _mm512_fmadd_ps(_mm512_mul_ps(widen_f16(d), dx), _mm512_cvtepi32_ps(a), sum);
-    if (f.n_min == 0) return sum;
-    return _mm512_fnmadd_ps(_mm512_mul_ps(widen_f16(dmin), dx), _mm512_cvtepi32_ps(b),
-                            sum);
-}
-
-/* 16 rows from r0, tokens [t0, t0 + n_tok). */
-INLINE void gemv_rows(const tug_linear_args *a, int64_t r0, int64_t t0, int n_tok,
-                      format f) {
-    const char *w[16];
+/* The group of 16 rows from r0, tokens [t0, t0 + n_tok). */
+INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_tok,
+                       format fmt) {
+    const int64_t n_blocks = a->n_cols / TUG_QK_K;
+    const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
+    const uint8_t *field = body + (size_t)n_blocks * (size_t)(fmt.n_line * LINE);
+    const uint8_t *end = (const uint8_t *)a->w + (size_t)a->n_rows * a->w_row_bytes;
     const tug_act_q8_256 *x[GEMV_TOKENS];
     __m512 sum[GEMV_TOKENS];
-    weight_rows(w, a, r0, 16);
     for (int t = 0; t < n_tok; t++) {
         x[t] = token_row(a, t0 + t);
         sum[t] = _mm512_setzero_ps();
     }
-    const char *next = w[0] + 16 * a->w_row_bytes;
-    for (int64_t c = 0; c < a->n_cols / TUG_QK_K; c++) {
-        __m512i parts[GEMV_TOKENS][16];
-        tug_f16 d[16], dmin[16];
-        const size_t at = (size_t)c * f.block_bytes;
-        for (int r = 0; r < 16; r++) {
-            prefetch(next, f.block_bytes);
-            next += f.block_bytes;
-            tug_expanded e;
-            row o;
-            f.expand(w[r] + at, &e);
-            unpack_row(&o, &e, f);
-            d[r] = e.d;
-            dmin[r] = e.dmin;
-            for (int t = 0; t < n_tok; t++) parts[t][r] = dot_row(&o, x[t] + c, f);
-        }
+    for (int64_t c = 0; c < n_blocks; c++) {
+        factors f;
+        __m512i total[GEMV_TOKENS];
+        stream(body, (size_t)(fmt.n_line * LINE), end);
+        fmt.factors(&f, body, field);
+        gemv_superblock(total, &f, body, x, n_tok, fmt);
+#pragma GCC unroll 4
         for (int t = 0; t < n_tok; t++) {
-            sum[t] = add_rows(sum[t], parts[t], d, dmin, x[t] + c, f);
+            sum[t] = add_superblock(sum[t], total[t], &f, x[t], fmt.n_min);
+            x[t]++;
         }
+        body += fmt.n_line * LINE;
+        field += fmt.n_field * FIELD;
     }
+#pragma GCC unroll 4
     for (int t = 0; t < n_tok; t++) {
-        _mm512_mask_storeu_ps(a->y + (t0 + t) * a->y_stride + r0, row_mask(a, r0),
-                              sum[t]);
+        _mm512_storeu_ps(a->y + (t0 + t) * a->y_stride + r0, sum[t]);
     }
 }
 
 INLINE void gemv(const tug_linear_args *a, format f) {
-    for (int64_t r0 = 0; r0 < a->n_rows; r0 += 16) {
+    for (int64_t r0 = 0; r0 < a->n_rows; r0 += TUG_PACK_ROWS) {
         for (int64_t t0 = 0; t0 < a->n_tok; t0 += GEMV_TOKENS) {
-            const int64_t left = a->n_tok - t0;
-            gemv_rows(a, r0, t0, left < GEMV_TOKENS ? (int)left : GEMV_TOKENS, f);
+            switch (a->n_tok - t0) {
+            case 1: gemv_group(a, r0, t0, 1, f); break;
+            case 2: gemv_group(a, r0, t0, 2, f); break;
+            case 3: gemv_group(a, r0, t0, 3, f); break;
+            default: gemv_group(a, r0, t0, 4, f); break;
+            }
         }
     }
 }
 
 /* ---- panels ----------------------------------------------------------------------- */
 
-/* The bytes that a panel takes for 64 unpacked weights: value + 128, or the weights as
- * they are if they are unsigned.  For one scale per 256 columns the value is the exact
- * product with its sub-block's scale, *negated*: Q3_K's -4..3 times -32..31 fits in eight
- * bits only then (-124..128 becomes -128..124).  It is looked up in the 8 products of the
- * scale with each weight. */
-INLINE __m512i panel_bytes(__m512i w, __m512i spread_scale, format f) {
-    if (f.group == 256) {
-        const __m512i minus_w = _mm512_broadcast_i32x4(_mm_sub_epi16(
-            _mm_set1_epi16((short)f.bias), _mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7)));
-        const __m512i products = _mm512_mullo_epi16(spread_scale, minus_w);
-        return _mm512_shuffle_epi8(flip64(_mm512_packs_epi16(products, products)), w);
-    }
-    return f.bias == 0 ? w : _mm512_add_epi8(w, _mm512_set1_epi8((char)(128 - f.bias)));
+/* For one scale per 256 columns a panel holds the exact products of the values with their
+ * sub-block's scale, *negated*: Q3_K's -4..3 times -32..31 fits in eight bits only then
+ * (-124..128 becomes -128..124).  With the byte u and s = |scale|, u s stays below 256,
+ * so one 16-bit multiplication does two columns; then
+ *   128 - (u - bias) scale = 128 + bias scale - u s    if the scale is positive,
+ *                            128 + bias scale + u s    if not. */
+typedef struct folding {
+    __m512i size, flip, offset; /* u -> ((u * size) ^ flip) + offset */
+} folding;
+
+INLINE folding fold(__m512i scale, int bias) {
+    const __m512i size = _mm512_abs_epi32(scale);
+    const __m512i flip = _mm512_srai_epi32(
+        _mm512_sub_epi32(_mm512_setzero_si512(), scale), 31); /* -1 if positive */
+    const __m512i offset = _mm512_sub_epi32(
+        _mm512_add_epi32(_mm512_mullo_epi32(scale, _mm512_set1_epi32(bias)),
+                         _mm512_set1_epi32(128)),
+        flip);
+    const __m512i low_byte = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
+    return (folding){_mm512_or_si512(size, _mm512_slli_epi32(size, 16)), flip,
+                     _mm512_shuffle_epi8(offset, low_byte)};
 }
 
-/* Prefetches 16 superblocks from `next` meanwhile. */
-INLINE void fill_panel(panel *p, const char *const *rows, const char *next, format f) {
-    uint8_t w[16][256] __attribute__((aligned(64)));
-    int32_t scale[16][16] __attribute__((aligned(64)));
-    int16_t min[16][16];
-    tug_f16 d[16], dmin[16];
-    for (int r = 0; r < 16; r++) {
-        tug_expanded e;
-        prefetch(next + (size_t)r * f.block_bytes, f.block_bytes);
-        f.expand(rows[r], &e);
-        for (int i = 0; i < 4; i++) {
-            _mm512_store_si512(w[r] + (ptrdiff_t)64 * i,
-                               panel_bytes(e.w[i], spread_words(e.scale, i), f));
+INLINE __m512i folded(__m512i w, const folding *f) {
+    return _mm512_add_epi8(_mm512_xor_si512(_mm512_mullo_epi16(w, f->size), f->flip),
+                           f->offset);
+}
+
+INLINE void fill_panel(panel *p, const uint8_t *body, const uint8_t *field, format f) {
+    f.factors(&p->f, body, field);
+    for (int sub = 0; sub < 8; sub++) {
+        folding fold2[2];
+        for (int i = 0; i < 2 && f.folded; i++) {
+            fold2[i] = fold(_mm512_load_si512(p->f.scale[2 * sub + i]), f.bias);
         }
-        _mm512_store_si512(scale[r], _mm512_cvtepi16_epi32(e.scale));
-        if (f.n_min > 0) _mm256_storeu_si256((__m256i *)(void *)min[r], e.min);
-        d[r] = e.d;
-        dmin[r] = e.dmin;
+#pragma GCC unroll 8
+        for (int q = 0; q < 8; q++) {
+            __m512i w = f.quad(body, sub, q);
+            if (f.folded) {
+                w = folded(w, &fold2[q / 4]);
+            } else if (f.bias == 32) {
+                w = _mm512_add_epi8(w, bytes(128 - 32));
+            }
+            _mm512_store_si512(p->w[8 * sub + q], w);
+        }
     }
-    __m512i column[4];
-    for (int i = 0; i < 16; i++) {
-        transpose4(column, w[0] + (ptrdiff_t)16 * i, sizeof w[0]);
-        for (int j = 0; j < 4; j++) _mm512_store_si512(p->w[4 * i + j], column[j]);
+    if (f.folded) {
+        _mm512_store_ps(p->f.d,
+                        _mm512_sub_ps(_mm512_setzero_ps(), _mm512_load_ps(p->f.d)));
     }
-    for (int i = 0; i < 4 && f.group < 256; i++) {
-        transpose4(column, scale[0] + (ptrdiff_t)4 * i, sizeof scale[0]);
-        for (int j = 0; j < 4; j++) _mm512_store_si512(p->scale[4 * i + j], column[j]);
-    }
-    for (int i = 0; i < f.n_min / 8; i++) {
-        transpose4(column, min[0] + (ptrdiff_t)8 * i, sizeof min[0]);
-        for (int j = 0; j < 4; j++) _mm512_store_si512(p->min[4 * i + j], column[j]);
-    }
-    const __m512 scales = widen_f16(d);
-    _mm512_store_ps(p->d,
-                    f.group == 256 ? _mm512_sub_ps(_mm512_setzero_ps(), scales) : scales);
-    _mm512_store_ps(p->dmin, widen_f16(dmin));
 }
 
 /* ---- tiles ------------------------------------------------------------------------ */
@@ -270,16 +393,15 @@ INLINE void start_sums(sums *s, const tug_act_q8_256 *const *x, bool zero, size_
     }
 }
 
-/* total += s * the scales of sub-block `block`. */
+/* total += s * the scales of a block. */
 INLINE void add_scaled(sums *total, const sums *s, const panel *p, int block,
                        int n_panels, int n_tok) {
 #pragma GCC unroll 4
     for (int v = 0; v < n_panels; v++) {
-        const __m512i scale = _mm512_load_si512(p[v].scale[block]);
+        const __m512i scale = _mm512_load_si512(p[v].f.scale[block]);
 #pragma GCC unroll 6
         for (int t = 0; t < n_tok; t++) {
-            total->at[v][t] =
-                _mm512_add_epi32(total->at[v][t], _mm512_mullo_epi32(s->at[v][t], scale));
+            total->at[v][t] = add_scaled_sum(total->at[v][t], s->at[v][t], scale);
         }
     }
 }
@@ -287,31 +409,31 @@ INLINE void add_scaled(sums *total, const sums *s, const panel *p, int block,
 /* The exact integers of a tile. */
 INLINE void tile_products(sums *total, const panel *p, const tug_act_q8_256 *const *x,
                           format f, int n_panels, int n_tok) {
-    if (f.group == 256) {
+    if (f.folded) {
         start_sums(total, x, false, offsetof(tug_act_q8_256, start), n_panels, n_tok);
         for (int c = 0; c < 64; c += 2) add_columns(total, p, x, c, 2, n_panels, n_tok);
         return;
     }
     start_sums(total, x, true, 0, n_panels, n_tok);
-    for (int g = 0; g < 256 / f.group; g++) {
+    for (int b = 0; b < 256 / f.block; b++) {
         sums s;
         start_sums(&s, x, f.bias == 0,
-                   offsetof(tug_act_q8_256, start16) + (size_t)g * sizeof(int32_t),
+                   offsetof(tug_act_q8_256, start16) +
+                       (size_t)(b * (f.block / 16)) * sizeof(int32_t),
                    n_panels, n_tok);
-        add_columns(&s, p, x, g * f.group / 4, f.group / 4, n_panels, n_tok);
-        add_scaled(total, &s, p, g * f.group / 16, n_panels, n_tok);
+        if (f.bias == 128) { /* the second 16 of the block */
+#pragma GCC unroll 6
+            for (int t = 0; t < n_tok; t++) {
+                const __m512i more = broadcast32(&x[t]->start16[2 * b + 1]);
+#pragma GCC unroll 4
+                for (int v = 0; v < n_panels; v++) {
+                    s.at[v][t] = _mm512_add_epi32(s.at[v][t], more);
+                }
+            }
+        }
+        add_columns(&s, p, x, b * f.block / 4, f.block / 4, n_panels, n_tok);
+        add_scaled(total, &s, p, b, n_panels, n_tok);
     }
-}
-
-/* The exact sum of mins of a panel times a token. */
-INLINE __m512i tile_min(const panel *p, const tug_act_q8_256 *x, int n_min) {
-    const int16_t *x_sums = n_min == 16 ? x->sum16 : x->sum32;
-    __m512i sum = _mm512_setzero_si512();
-#pragma GCC unroll 8
-    for (int i = 0; i < n_min / 2; i++) {
-        sum = dot_words(sum, _mm512_load_si512(p->min[i]), broadcast32(x_sums + 2 * i));
-    }
-    return sum;
 }
 
 INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_256 *const *x, format f,
@@ -320,19 +442,11 @@ INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_256 *const *x, 
     tile_products(&total, p, x, f, n_panels, n_tok);
 #pragma GCC unroll 6
     for (int t = 0; t < n_tok; t++) {
-        const __m512 dx = _mm512_set1_ps(x[t]->d);
 #pragma GCC unroll 4
         for (int v = 0; v < n_panels; v++) {
             float *at = sum + 16 * (t * n_panels + v);
-            __m512 s = _mm512_load_ps(at);
-            s = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_load_ps(p[v].d), dx),
-                                _mm512_cvtepi32_ps(total.at[v][t]), s);
-            if (f.n_min > 0) {
-                s = _mm512_fnmadd_ps(_mm512_mul_ps(_mm512_load_ps(p[v].dmin), dx),
-                                     _mm512_cvtepi32_ps(tile_min(&p[v], x[t], f.n_min)),
-                                     s);
-            }
-            _mm512_store_ps(at, s);
+            _mm512_store_ps(at, add_superblock(_mm512_load_ps(at), total.at[v][t],
+                                               &p[v].f, x[t], f.n_min));
         }
     }
 }
@@ -349,61 +463,68 @@ INLINE void tile_of_panels(float *sum, const panel *p, const tug_act_q8_256 *con
     }
 }
 
-/* As many panels as there are registers for: with a scale per group a tile has the sums
- * of the group beside those of the superblock. */
-INLINE int panels_of(int group) {
-    return group == 256 ? 4 : 2;
+/* As many panels as there are registers for: with a scale per block a tile has the sums
+ * of the block beside those of the superblock. */
+INLINE int panels_of(bool is_folded) {
+    return is_folded ? 4 : 2;
 }
 
 /* A tile's code depends on the format only by these numbers. */
-#define TILE(name, bias_, n_min_, group_)                                             \
+#define TILE(name, bias_, n_min_, block_, folded_)                                    \
     static __attribute__((noinline)) void tile_##name(float *sum, const panel *p,     \
                                                       const tug_act_q8_256 *const *x, \
                                                       int n_panels, int n_tok) {      \
-        const format f = {.bias = bias_, .n_min = n_min_, .group = group_};           \
+        const format f = {                                                            \
+            .bias = bias_, .n_min = n_min_, .block = block_, .folded = folded_};      \
         if (n_panels == 1) {                                                          \
             tile_of_panels(sum, p, x, f, 1, n_tok);                                   \
         } else {                                                                      \
-            tile_of_panels(sum, p, x, f, panels_of(group_), n_tok);                   \
+            tile_of_panels(sum, p, x, f, panels_of(folded_), n_tok);                  \
         }                                                                             \
     }
-TILE(q2_k, 0, 16, 256)
-TILE(q3_k, 4, 0, 256)
-TILE(q45_k, 0, 8, 32)
-TILE(q6_k, 32, 0, 16)
+TILE(q2_k, 0, 16, 16, true)
+TILE(q3_k, 4, 0, 16, true)
+TILE(q45_k, 0, 8, 32, false)
+TILE(q6_k, 32, 0, 16, false)
+TILE(iq4_xs, 128, 0, 32, false)
 
 /* ---- many tokens ------------------------------------------------------------------ */
 
 /* n_panels * 16 rows from r0, tokens [t0, t0 + n_tok). */
 INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64_t t0,
                        int n_tok, format f) {
-    const char *w[TILE_PANELS * 16];
     const tug_act_q8_256 *x[BLOCK_TOKENS];
     float sum[BLOCK_TOKENS * TILE_PANELS * 16] __attribute__((aligned(64)));
     panel p[TILE_PANELS];
-    weight_rows(w, a, r0, n_panels * 16);
+    const int64_t n_blocks = a->n_cols / TUG_QK_K;
+    const size_t group = TUG_PACK_ROWS * a->w_row_bytes,
+                 body_bytes = (size_t)f.n_line * LINE;
+    const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
+    const uint8_t *field = body + (size_t)n_blocks * body_bytes;
+    const char *next = (const char *)body + (size_t)n_panels * group;
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
     memset(sum, 0, (size_t)(n_tok * n_panels * 16) * sizeof *sum);
-    const char *next = w[0] + (size_t)n_panels * 16 * a->w_row_bytes;
-    for (int64_t c = 0; c < a->n_cols / TUG_QK_K; c++) {
+    for (int64_t c = 0; c < n_blocks; c++) {
         for (int v = 0; v < n_panels; v++) {
-            fill_panel(&p[v], w + (ptrdiff_t)16 * v, next, f);
-            next += 16 * f.block_bytes;
+            prefetch(next, body_bytes);
+            next += body_bytes;
+            fill_panel(&p[v], body + (size_t)v * group, field + (size_t)v * group, f);
         }
         for (int t = 0; t < n_tok; t += TILE_TOKENS) {
             const int n = n_tok - t < TILE_TOKENS ? n_tok - t : TILE_TOKENS;
             f.tile(sum + (ptrdiff_t)t * n_panels * 16, p, x + t, n_panels, n);
         }
-        for (int i = 0; i < n_panels * 16; i++) w[i] += f.block_bytes;
+        body += body_bytes;
+        field += f.n_field * FIELD;
         for (int t = 0; t < n_tok; t++) x[t]++;
     }
     store_sums(a, r0, n_panels, t0, n_tok, sum);
 }
 
 INLINE void gemm(const tug_linear_args *a, format f) {
-    const int wide = panels_of(f.group);
-    for (int64_t r0 = 0, n_panels; r0 < a->n_rows; r0 += 16 * n_panels) {
-        n_panels = a->n_rows - r0 > 16 * (wide - 1) ? wide : 1;
+    const int wide = panels_of(f.folded);
+    for (int64_t r0 = 0, n_panels; r0 < a->n_rows; r0 += TUG_PACK_ROWS * n_panels) {
+        n_panels = a->n_rows - r0 >= (int64_t)TUG_PACK_ROWS * wide ? wide : 1;
         for (int64_t t0 = 0; t0 < a->n_tok; t0 += BLOCK_TOKENS) {
             const int64_t left = a->n_tok - t0;
             gemm_block(a, r0, (int)n_panels, t0,
@@ -412,23 +533,29 @@ INLINE void gemm(const tug_linear_args *a, format f) {
     }
 }
 
-#define DEFINE(name, scheme, bias_, n_min_, group_)                \
-    void tug_linear_##name##_avx512(const tug_linear_args *a) {    \
-        const format f = {.expand = expand_##name,                 \
-                          .tile = tile_##scheme,                   \
-                          .block_bytes = sizeof(tug_block_##name), \
-                          .bias = bias_,                           \
-                          .n_min = n_min_,                         \
-                          .group = group_};                        \
-        if (a->n_tok < GEMM_FROM) {                                \
-            gemv(a, f);                                            \
-        } else {                                                   \
-            gemm(a, f);                                            \
-        }                                                          \
+#define DEFINE(name, own_factors, own_tile, n_line_, n_field_, bias_, n_min_, block_, \
+               folded_)                                                               \
+    static_assert((n_line_)*4 + (n_field_)*2 == sizeof(tug_block_##name),             \
+                  "a block is its lines and its fields");                             \
+    void tug_packed_##name##_avx512(const tug_linear_args *a) {                       \
+        const format f = {.quad = quad_##name,                                        \
+                          .factors = factors_##own_factors,                           \
+                          .tile = tile_##own_tile,                                    \
+                          .n_line = n_line_,                                          \
+                          .n_field = n_field_,                                        \
+                          .bias = bias_,                                              \
+                          .n_min = n_min_,                                            \
+                          .block = block_,                                            \
+                          .folded = folded_};                                         \
+        if (a->n_tok < GEMM_FROM) {                                                   \
+            gemv(a, f);                                                               \
+        } else {                                                                      \
+            gemm(a, f);                                                               \
+        }                                                                             \
     }
-DEFINE(q2_k, q2_k, 0, 16, 256)
-DEFINE(q3_k, q3_k, 4, 0, 256)
-DEFINE(q4_k, q45_k, 0, 8, 32)
-DEFINE(q5_k, q45_k, 0, 8, 32)
-DEFINE(q6_k, q6_k, 32, 0, 16)
-DEFINE(iq4_xs, q6_k, 128, 0, 16)
+DEFINE(q2_k, q2_k, q2_k, 20, 2, 0, 16, 16, true)
+DEFINE(q3_k, q3_k, q3_k, 27, 1, 4, 0, 16, true)
+DEFINE(q4_k, q45_k, q45_k, 35, 2, 0, 8, 32, false)
+DEFINE(q5_k, q45_k, q45_k, 43, 2, 0, 8, 32, false)
+DEFINE(q6_k, q6_k, q6_k, 52, 1, 32, 0, 16, false)
+DEFINE(iq4_xs, iq4_xs, iq4_xs, 33, 2, 128, 0, 32, false)

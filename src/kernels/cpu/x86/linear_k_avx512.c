@@ -38,8 +38,11 @@ typedef struct panel {
     factors f;
 } panel __attribute__((aligned(64)));
 
-/* Columns [32 sub + 4 q, + 4) as unsigned bytes; the value is d * scale * (byte - bias). */
-typedef __m512i quad_fn(const uint8_t *body, int sub, int q);
+/* w = the 8 quads of columns [32 run, 32 run + 32) as unsigned bytes; the value of a weight
+ * is d * scale * (byte - bias).  With `cheap` the bytes of odd blocks are 2^odd_shift times
+ * that: what a mask leaves, without the shift.  is_odd is run % 2, a constant. */
+typedef void unpack_fn(__m512i w[8], const uint8_t *body, int run, bool is_odd,
+                        bool cheap);
 /* Scales, mins, d and dmin. */
 typedef void factors_fn(factors *f, const uint8_t *body, const uint8_t *field);
 /* sum (n_tok, n_panels, 16) += panels (n_panels,) times one record of each token;
@@ -48,55 +51,111 @@ typedef void tile_fn(float *sum, const panel *p, const tug_act_q8_256 *const *x,
                      int n_panels, int n_tok);
 
 typedef struct format {
-    quad_fn *quad;
+    unpack_fn *unpack;
     factors_fn *factors;
     tile_fn *tile;
     int n_line, n_field; /* of a superblock */
     int bias;            /* 0, 4, 32, or 128: the bytes need all eight bits */
     int n_min;           /* mins per superblock: 0, 8 or 16 */
     int block;           /* columns per scale: 16 or 32 */
+    int odd_shift;       /* see unpack_fn */
     bool folded;         /* panels hold the products with the scales */
 } format;
 
 /* ---- formats ---------------------------------------------------------------------- */
 
-INLINE __m512i quad_q2_k(const uint8_t *body, int sub, int q) {
-    return _mm512_and_si512(shifted(line(body, 4 + sub / 4 * 8 + q), sub % 4 * 2),
-                            bytes(3));
+/* Quads of runs that are bits [at, at + 2^..) of lines: masked where they are. */
+INLINE __m512i masked(__m512i v, int mask) {
+    return _mm512_and_si512(v, bytes(mask));
 }
 
-INLINE __m512i quad_q3_k(const uint8_t *body, int sub, int q) {
-    const __m512i low = shifted(line(body, 8 + sub / 4 * 8 + q), sub % 4 * 2);
-    return merged(low, 3, turned(line(body, q), sub - 2), 4);
+INLINE void unpack_q2_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
+                        bool cheap) {
+    (void)is_odd, (void)cheap;
+#pragma GCC unroll 8
+    for (int q = 0; q < 8; q++) {
+        w[q] = masked(shifted(line(body, 4 + run / 4 * 8 + q), run % 4 * 2), 3);
+    }
 }
 
-INLINE __m512i quad_q4_k(const uint8_t *body, int sub, int q) {
-    return _mm512_and_si512(shifted(line(body, 3 + sub / 2 * 8 + q), sub % 2 * 4),
-                            bytes(15));
+/* In each run the second block is 8 times as large if cheap. */
+INLINE void unpack_q3_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
+                        bool cheap) {
+    (void)is_odd;
+    const __m512i a = line(body, 3 * run), b = line(body, 3 * run + 1),
+                  c = line(body, 3 * run + 2);
+    w[0] = masked(a, 7);
+    w[1] = masked(b, 7);
+    w[2] = masked(c, 7);
+    w[3] = merged(_mm512_srli_epi32(a, 6), 3, _mm512_srli_epi32(c, 4), 4);
+    if (cheap) {
+        w[4] = masked(a, 0x38);
+        w[5] = masked(b, 0x38);
+        w[6] = masked(c, 0x38);
+        w[7] = merged(_mm512_srli_epi32(b, 3), 0x18, _mm512_srli_epi32(c, 2), 0x20);
+    } else {
+        w[4] = masked(_mm512_srli_epi32(a, 3), 7);
+        w[5] = masked(_mm512_srli_epi32(b, 3), 7);
+        w[6] = masked(_mm512_srli_epi32(c, 3), 7);
+        w[7] = merged(_mm512_srli_epi32(b, 6), 3, _mm512_srli_epi32(c, 5), 4);
+    }
 }
 
-INLINE __m512i quad_q5_k(const uint8_t *body, int sub, int q) {
-    const __m512i low = shifted(line(body, 11 + sub / 2 * 8 + q), sub % 2 * 4);
-    return merged(low, 15, turned(line(body, 3 + q), sub - 4), 16);
+/* The odd runs are 16 times as large if cheap. */
+INLINE void unpack_q4_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
+                        bool cheap) {
+#pragma GCC unroll 8
+    for (int q = 0; q < 8; q++) {
+        const __m512i pair = line(body, 3 + run / 2 * 8 + q);
+        w[q] = !is_odd ? masked(pair, 15)
+               : cheap      ? masked(pair, 0xF0)
+                            : masked(_mm512_srli_epi32(pair, 4), 15);
+    }
 }
 
-INLINE __m512i quad_q6_k(const uint8_t *body, int sub, int q) {
-    const int half = sub / 4, part = sub % 4;
-    const __m512i low = shifted(line(body, 16 * half + part % 2 * 8 + q), part / 2 * 4);
-    return merged(low, 15, turned(line(body, 32 + 8 * half + q), 2 * part - 4), 0x30);
+INLINE void unpack_q5_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
+                        bool cheap) {
+    (void)is_odd, (void)cheap;
+    __m512i v[5];
+#pragma GCC unroll 5
+    for (int i = 0; i < 5; i++) {
+        v[i] = line(body, 3 + 5 * run + i);
+        w[i] = masked(v[i], 31);
+    }
+    w[5] = merged(_mm512_srli_epi32(v[0], 5), 7, _mm512_srli_epi32(v[1], 2), 0x18);
+    w[6] = merged(_mm512_srli_epi32(v[2], 5), 7, _mm512_srli_epi32(v[3], 2), 0x18);
+    w[7] = merged(_mm512_srli_epi32(v[4], 5), 7, _mm512_srli_epi32(v[1], 4), 8);
+    w[7] = merged(w[7], 15, _mm512_srli_epi32(v[3], 3), 16);
 }
 
-/* The 16 levels of IQ4 as bytes + 128, by their index. */
-INLINE __m512i levels_iq4(__m512i index) {
-    const __m128i levels =
+INLINE void unpack_q6_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
+                        bool cheap) {
+    (void)is_odd, (void)cheap;
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        const __m512i a = line(body, 6 * run + 3 * i), b = line(body, 6 * run + 3 * i + 1),
+                      c = line(body, 6 * run + 3 * i + 2);
+        w[4 * i] = masked(a, 63);
+        w[4 * i + 1] = masked(b, 63);
+        w[4 * i + 2] = masked(c, 63);
+        const __m512i low =
+            merged(_mm512_srli_epi32(a, 6), 3, _mm512_srli_epi32(b, 4), 0x0C);
+        w[4 * i + 3] = merged(low, 15, _mm512_srli_epi32(c, 2), 0x30);
+    }
+}
+
+INLINE void unpack_iq4_xs(__m512i w[8], const uint8_t *body, int run, bool is_odd,
+                        bool cheap) {
+    (void)is_odd, (void)cheap;
+    const __m512i levels = _mm512_broadcast_i32x4(
         _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)tug_iq4_values),
-                      _mm_set1_epi8(-128));
-    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), index);
-}
-
-INLINE __m512i quad_iq4_xs(const uint8_t *body, int sub, int q) {
-    const __m512i pair = shifted(line(body, 1 + 4 * sub + q % 4), q / 4 * 4);
-    return levels_iq4(_mm512_and_si512(pair, bytes(15)));
+                      _mm_set1_epi8(-128)));
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; q++) {
+        const __m512i pair = line(body, 1 + 4 * run + q);
+        w[q] = _mm512_shuffle_epi8(levels, masked(pair, 15));
+        w[q + 4] = _mm512_shuffle_epi8(levels, masked(_mm512_srli_epi32(pair, 4), 15));
+    }
 }
 
 /* Scales [4 i, 4 i + 4) from a register with one in each byte of a row's dword, signed. */
@@ -199,56 +258,80 @@ INLINE __m512 add_superblock(__m512 sum, __m512i products, const factors *f,
                             _mm512_cvtepi32_ps(min_products(f, x, n_min)), sum);
 }
 
-INLINE __m512i add_scaled_sum(__m512i total, __m512i sum, __m512i scale) {
-    return _mm512_add_epi32(total, _mm512_mullo_epi32(sum, scale));
-}
-
 /* ---- few tokens ------------------------------------------------------------------- */
 
-/* start (16,) = -bias * the sums of 16 activations; nothing to undo if the bias is 0. */
-INLINE void start_of(int32_t start[16], const tug_act_q8_256 *x, int bias) {
-    const int down = bias == 4 ? 5 : bias == 32 ? 2 : 0; /* 128 / bias */
-    _mm512_store_si512(start,
-                       _mm512_srai_epi32(_mm512_loadu_si512(x->start16), (unsigned)down));
+/* start (16,) = -bias * the sums of 16 activations, as large as the bytes of its block. */
+INLINE void start_of(int32_t start[16], const tug_act_q8_256 *x, format fmt) {
+    const int down = fmt.bias == 4 ? 5 : fmt.bias == 32 ? 2 : 0; /* 128 / bias */
+    const __m512i by = _mm512_mask_mov_epi32(
+        _mm512_set1_epi32(down), 0xAAAA, _mm512_set1_epi32(down - fmt.odd_shift));
+    _mm512_store_si512(start, _mm512_srav_epi32(_mm512_loadu_si512(x->start16), by));
+}
+
+/* Quads [q0, q0 + n) of a run, which share the scale of `block`, for each token. */
+INLINE void gemv_block(__m512i *total, const __m512i *w, const factors *f,
+                       int32_t (*start)[16], const tug_act_q8_256 *const *x, int column,
+                       int block, int n_tok, format fmt) {
+    const __m512i scale = _mm512_load_si512(f->scale[block]);
+    __m512i sum[GEMV_TOKENS];
+#pragma GCC unroll 4
+    for (int t = 0; t < n_tok; t++) {
+        if (fmt.bias == 0) {
+            sum[t] = _mm512_setzero_si512();
+        } else if (fmt.block == 16) {
+            sum[t] = broadcast32(&start[t][block]);
+        } else {
+            sum[t] = _mm512_add_epi32(broadcast32(&start[t][2 * block]),
+                                      broadcast32(&start[t][2 * block + 1]));
+        }
+    }
+#pragma GCC unroll 8
+    for (int q = 0; q < fmt.block / 4; q++) {
+#pragma GCC unroll 4
+        for (int t = 0; t < n_tok; t++) {
+            sum[t] = dot_quad(sum[t], w[q], x[t]->q + column + 4 * q);
+        }
+    }
+#pragma GCC unroll 4
+    for (int t = 0; t < n_tok; t++) {
+        total[t] = _mm512_add_epi32(total[t], _mm512_mullo_epi32(sum[t], scale));
+    }
+}
+
+/* total += the even blocks of a run, odd += its odd ones.  `is_odd` is run % 2: a constant. */
+INLINE void gemv_run(__m512i *total, __m512i *odd, const factors *f, const uint8_t *body,
+                     int32_t (*start)[16], const tug_act_q8_256 *const *x, int run,
+                     bool is_odd, int n_tok, format fmt) {
+    __m512i w[8];
+    fmt.unpack(w, body, run, is_odd, true);
+    if (fmt.block == 16) {
+        gemv_block(total, w, f, start, x, 32 * run, 2 * run, n_tok, fmt);
+        gemv_block(odd, w + 4, f, start, x, 32 * run + 16, 2 * run + 1, n_tok, fmt);
+    } else if (is_odd) {
+        gemv_block(odd, w, f, start, x, 32 * run, run, n_tok, fmt);
+    } else {
+        gemv_block(total, w, f, start, x, 32 * run, run, n_tok, fmt);
+    }
 }
 
 /* total (n_tok,) = one superblock of 16 rows times a record of each token, exactly. */
 INLINE void gemv_superblock(__m512i *total, const factors *f, const uint8_t *body,
                             const tug_act_q8_256 *const *x, int n_tok, format fmt) {
     int32_t start[GEMV_TOKENS][16] __attribute__((aligned(64)));
-    for (int t = 0; t < n_tok && fmt.bias != 0; t++) start_of(start[t], x[t], fmt.bias);
-    for (int t = 0; t < n_tok; t++) total[t] = _mm512_setzero_si512();
-    const int n_quad = fmt.block / 4;
-    for (int sub = 0; sub < 8; sub++) {
-#pragma GCC unroll 2
-        for (int q0 = 0; q0 < 8; q0 += n_quad) {
-            const int block = sub * 32 / fmt.block + q0 / n_quad;
-            __m512i sum[GEMV_TOKENS];
+    __m512i odd[GEMV_TOKENS];
 #pragma GCC unroll 4
-            for (int t = 0; t < n_tok; t++) {
-                if (fmt.bias == 0) {
-                    sum[t] = _mm512_setzero_si512();
-                } else if (fmt.block == 16) {
-                    sum[t] = broadcast32(&start[t][block]);
-                } else {
-                    sum[t] = _mm512_add_epi32(broadcast32(&start[t][2 * block]),
-                                              broadcast32(&start[t][2 * block + 1]));
-                }
-            }
-#pragma GCC unroll 8
-            for (int q = q0; q < q0 + n_quad; q++) {
-                const __m512i w = fmt.quad(body, sub, q);
+    for (int t = 0; t < n_tok; t++) {
+        if (fmt.bias != 0) start_of(start[t], x[t], fmt);
+        total[t] = odd[t] = _mm512_setzero_si512();
+    }
+    for (int run = 0; run < 8; run += 2) {
+        gemv_run(total, odd, f, body, start, x, run, false, n_tok, fmt);
+        gemv_run(total, odd, f, body, start, x, run + 1, true, n_tok, fmt);
+    }
 #pragma GCC unroll 4
-                for (int t = 0; t < n_tok; t++) {
-                    sum[t] = dot_quad(sum[t], w, x[t]->q + 32 * sub + 4 * q);
-                }
-            }
-            const __m512i scale = _mm512_load_si512(f->scale[block]);
-#pragma GCC unroll 4
-            for (int t = 0; t < n_tok; t++) {
-                total[t] = add_scaled_sum(total[t], sum[t], scale);
-            }
-        }
+    for (int t = 0; t < n_tok; t++) {
+        total[t] = _mm512_add_epi32(
+            total[t], _mm512_srai_epi32(odd[t], (unsigned)fmt.odd_shift));
     }
 }
 
@@ -329,23 +412,30 @@ INLINE __m512i folded(__m512i w, const folding *f) {
                            f->offset);
 }
 
+INLINE void fill_run(panel *p, const uint8_t *body, int run, bool is_odd, format f) {
+    __m512i w[8];
+    f.unpack(w, body, run, is_odd, false);
+    folding own[2];
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        if (f.folded) own[i] = fold(_mm512_load_si512(p->f.scale[2 * run + i]), f.bias);
+    }
+#pragma GCC unroll 8
+    for (int q = 0; q < 8; q++) {
+        if (f.folded) {
+            w[q] = folded(w[q], &own[q / 4]);
+        } else if (f.bias == 32) {
+            w[q] = _mm512_add_epi8(w[q], bytes(128 - 32));
+        }
+        _mm512_store_si512(p->w[8 * run + q], w[q]);
+    }
+}
+
 INLINE void fill_panel(panel *p, const uint8_t *body, const uint8_t *field, format f) {
     f.factors(&p->f, body, field);
-    for (int sub = 0; sub < 8; sub++) {
-        folding fold2[2];
-        for (int i = 0; i < 2 && f.folded; i++) {
-            fold2[i] = fold(_mm512_load_si512(p->f.scale[2 * sub + i]), f.bias);
-        }
-#pragma GCC unroll 8
-        for (int q = 0; q < 8; q++) {
-            __m512i w = f.quad(body, sub, q);
-            if (f.folded) {
-                w = folded(w, &fold2[q / 4]);
-            } else if (f.bias == 32) {
-                w = _mm512_add_epi8(w, bytes(128 - 32));
-            }
-            _mm512_store_si512(p->w[8 * sub + q], w);
-        }
+    for (int run = 0; run < 8; run += 2) {
+        fill_run(p, body, run, false, f);
+        fill_run(p, body, run + 1, true, f);
     }
     if (f.folded) {
         _mm512_store_ps(p->f.d,
@@ -401,7 +491,7 @@ INLINE void add_scaled(sums *total, const sums *s, const panel *p, int block,
         const __m512i scale = _mm512_load_si512(p[v].f.scale[block]);
 #pragma GCC unroll 6
         for (int t = 0; t < n_tok; t++) {
-            total->at[v][t] = add_scaled_sum(total->at[v][t], s->at[v][t], scale);
+            total->at[v][t] = _mm512_add_epi32(total->at[v][t], _mm512_mullo_epi32(s->at[v][t], scale));
         }
     }
 }
@@ -533,29 +623,29 @@ INLINE void gemm(const tug_linear_args *a, format f) {
     }
 }
 
-#define DEFINE(name, own_factors, own_tile, n_line_, n_field_, bias_, n_min_, block_, \
-               folded_)                                                               \
-    static_assert((n_line_)*4 + (n_field_)*2 == sizeof(tug_block_##name),             \
-                  "a block is its lines and its fields");                             \
-    void tug_packed_##name##_avx512(const tug_linear_args *a) {                       \
-        const format f = {.quad = quad_##name,                                        \
-                          .factors = factors_##own_factors,                           \
-                          .tile = tile_##own_tile,                                    \
-                          .n_line = n_line_,                                          \
-                          .n_field = n_field_,                                        \
-                          .bias = bias_,                                              \
-                          .n_min = n_min_,                                            \
-                          .block = block_,                                            \
-                          .folded = folded_};                                         \
-        if (a->n_tok < GEMM_FROM) {                                                   \
-            gemv(a, f);                                                               \
-        } else {                                                                      \
-            gemm(a, f);                                                               \
-        }                                                                             \
+#define DEFINE(name, own_factors, own_tile, n_line_, n_field_, bias_, n_min_, block_, shift, fold_) \
+    static_assert((n_line_) * 4 + (n_field_) * 2 == sizeof(tug_block_##name),           \
+                  "a block is its lines and its fields");                               \
+    void tug_packed_##name##_avx512(const tug_linear_args *a) {                         \
+        const format f = {.unpack = unpack_##name,                                      \
+                          .factors = factors_##own_factors,                             \
+                          .tile = tile_##own_tile,                                      \
+                          .n_line = n_line_,                                            \
+                          .n_field = n_field_,                                          \
+                          .bias = bias_,                                                \
+                          .n_min = n_min_,                                              \
+                          .block = block_,                                              \
+                          .odd_shift = shift,                                           \
+                          .folded = fold_};                                             \
+        if (a->n_tok < GEMM_FROM) {                                                     \
+            gemv(a, f);                                                                 \
+        } else {                                                                        \
+            gemm(a, f);                                                                 \
+        }                                                                               \
     }
-DEFINE(q2_k, q2_k, q2_k, 20, 2, 0, 16, 16, true)
-DEFINE(q3_k, q3_k, q3_k, 27, 1, 4, 0, 16, true)
-DEFINE(q4_k, q45_k, q45_k, 35, 2, 0, 8, 32, false)
-DEFINE(q5_k, q45_k, q45_k, 43, 2, 0, 8, 32, false)
-DEFINE(q6_k, q6_k, q6_k, 52, 1, 32, 0, 16, false)
-DEFINE(iq4_xs, iq4_xs, iq4_xs, 33, 2, 128, 0, 32, false)
+DEFINE(q2_k, q2_k, q2_k, 20, 2, 0, 16, 16, 0, true)
+DEFINE(q3_k, q3_k, q3_k, 27, 1, 4, 0, 16, 3, true)
+DEFINE(q4_k, q45_k, q45_k, 35, 2, 0, 8, 32, 4, false)
+DEFINE(q5_k, q45_k, q45_k, 43, 2, 0, 8, 32, 0, false)
+DEFINE(q6_k, q6_k, q6_k, 52, 1, 32, 0, 16, 0, false)
+DEFINE(iq4_xs, iq4_xs, iq4_xs, 33, 2, 128, 0, 32, 0, false)

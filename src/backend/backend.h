@@ -28,9 +28,16 @@ typedef struct tug_weight {
     int64_t n_mat;
     uint64_t row_bytes;
     uint64_t mat_bytes; /* from one matrix to the next: >= n_rows * row_bytes */
+    bool packed;        /* rows lie in groups of 16 as in quant/packed.h */
+    int digits;         /* int8 digits of the activations it meets, 1 or 2 (see below) */
 } tug_weight;
 
-/* First byte of row `row` of matrix `mat`. */
+/* DIGITS  Activations that meet quantised weights become int8 values with a scale per 32
+ * or 256 of them.  One digit keeps an error of about 0.5 % per product; a second digit,
+ * the error of the first, makes it as good as 15 bits and doubles the multiplications.
+ * What needs which is src/model/weights.c's choice (docs/performance.md, "Digits"). */
+
+/* First byte of row `row` of matrix `mat`; if packed, `row` begins a group. */
 static inline const uint8_t *tug_weight_row(const tug_weight *w, int64_t mat,
                                             int64_t row) {
     return w->data + (uint64_t)mat * w->mat_bytes + (uint64_t)row * w->row_bytes;
@@ -100,6 +107,14 @@ int tug_backend_n_threads(const tug_backend *be);
 
 /* Can this type be a weight here? */
 bool tug_backend_supports(const tug_backend *be, tug_type type);
+
+/* Would this weight be faster packed?  (Its type has such a kernel at this level, and its
+ * rows are whole groups.) */
+bool tug_backend_packs(const tug_backend *be, const tug_weight *w);
+
+/* Packs all matrices of w into dst (n_mat * n_rows * row_bytes,) and makes w a view of
+ * that; w is one that tug_backend_packs says yes to. */
+void tug_backend_pack(tug_backend *be, tug_weight *w, uint8_t *dst);
 
 /* x (n_tok, w.n_cols) = rows ids[t] of the embedding. */
 void tug_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,

@@ -9,6 +9,7 @@
 
 #include "backend/backend_impl.h"
 #include "base/sys.h"
+#include "quant/packed.h"
 
 /* ---- life ---------------------------------------------------------------------------- */
 
@@ -71,6 +72,43 @@ int tug_backend_n_threads(const tug_backend *be) {
 
 bool tug_backend_supports(const tug_backend *be, tug_type type) {
     return (unsigned)type < TUG_TYPE_COUNT && be->k.linear[type].fn != NULL;
+}
+
+/* ---- weights ------------------------------------------------------------------------- */
+
+const tug_linear_kernel *tug_cpu_kernel(const tug_backend *be, const tug_weight *w) {
+    return w->packed ? &be->k.packed[w->type] : &be->k.linear[w->type];
+}
+
+bool tug_backend_packs(const tug_backend *be, const tug_weight *w) {
+    return be->k.packed[w->type].fn != NULL && w->n_rows > 0 &&
+           w->n_rows % TUG_PACK_ROWS == 0 && !w->packed;
+}
+
+typedef struct pack_job {
+    const tug_weight *w;
+    uint8_t *dst;
+    int64_t groups; /* of 16 rows, per matrix */
+} pack_job;
+
+static void pack_groups(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    const pack_job *j = ud;
+    const tug_weight *w = j->w;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t row = i % j->groups * TUG_PACK_ROWS;
+        tug_pack_rows(w->type, j->dst + (uint64_t)i * TUG_PACK_ROWS * w->row_bytes,
+                      tug_weight_row(w, i / j->groups, row), w->row_bytes);
+    }
+}
+
+void tug_backend_pack(tug_backend *be, tug_weight *w, uint8_t *dst) {
+    TUG_CHECK(tug_backend_packs(be, w));
+    pack_job j = {.w = w, .dst = dst, .groups = w->n_rows / TUG_PACK_ROWS};
+    tug_pool_for(be->pool, w->n_mat * j.groups, 16, pack_groups, &j);
+    w->data = dst;
+    w->mat_bytes = (uint64_t)w->n_rows * w->row_bytes;
+    w->packed = true;
 }
 
 /* ---- scratch ------------------------------------------------------------------------- */
@@ -186,6 +224,7 @@ typedef struct rows_job {
     uint8_t *act;
     size_t act_bytes;
     tug_act kind;
+    int digits;
     int64_t n_tok;
 } rows_job;
 
@@ -232,40 +271,43 @@ void tug_op_add(tug_backend *be, float *x, const float *y, int64_t n_tok, int64_
 
 /* ---- linear -------------------------------------------------------------------------- */
 
-static void two_digit_rows(void *ud, int64_t begin, int64_t end, int thread) {
+static void convert_rows(void *ud, int64_t begin, int64_t end, int thread) {
     const rows_job *j = ud;
     const tug_kernels *k = &j->be->k;
     float *rest = j->be->residual + (int64_t)thread * j->be->residual_floats;
     for (int64_t t = begin; t < end; t++) {
         uint8_t *first = j->act + (size_t)t * j->act_bytes;
         k->act_convert[j->kind](first, j->x + t * j->n, j->n);
+        if (j->digits == 1) continue;
         k->act_residual[j->kind](rest, first, j->x + t * j->n, j->n);
         k->act_convert[j->kind](first + (size_t)j->n_tok * j->act_bytes, rest, j->n);
     }
 }
 
-void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, const float *x,
-                     int64_t n, int64_t n_tok) {
+void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, int digits,
+                     const float *x, int64_t n, int64_t n_tok) {
     rows_job j = {.be = be,
                   .act = dst,
                   .kind = kind,
+                  .digits = digits,
                   .x = x,
                   .n = n,
                   .n_tok = n_tok,
                   .act_bytes = tug_act_row_bytes(kind, n)};
-    tug_cpu_for(be, n_tok, 16, n_tok * n * 6, two_digit_rows, &j);
+    tug_cpu_for(be, n_tok, 16, n_tok * n * 4 * digits, convert_rows, &j);
 }
 
 void tug_cpu_linear(const tug_backend *be, const tug_weight *w, int64_t mat, int64_t row0,
                     int64_t n_rows, float *y, int64_t y_stride, const void *x,
                     const int32_t *x_index, int64_t n_tok, int thread) {
-    const tug_linear_kernel *kernel = &be->k.linear[w->type];
+    const tug_linear_kernel *kernel = tug_cpu_kernel(be, w);
     const bool floats = kernel->act == TUG_ACT_F32;
+    const bool two = !floats && w->digits == 2;
     float *tile =
         be->digit_tile + (int64_t)thread * 2 * be->limits.n_tok * TUG_CPU_TILE_ROWS;
     const tug_linear_args a = {
-        .y = floats ? y : tile,
-        .y_stride = floats ? y_stride : n_rows,
+        .y = two ? tile : y,
+        .y_stride = two ? n_rows : y_stride,
         .w = tug_weight_row(w, mat, row0),
         .w_row_bytes = w->row_bytes,
         .x = x,
@@ -274,10 +316,10 @@ void tug_cpu_linear(const tug_backend *be, const tug_weight *w, int64_t mat, int
         .x_index = x_index,
         .n_rows = n_rows,
         .n_cols = w->n_cols,
-        .n_tok = floats ? n_tok : 2 * n_tok,
+        .n_tok = two ? 2 * n_tok : n_tok,
     };
     kernel->fn(&a);
-    if (floats) return;
+    if (!two) return;
     const float *second = tile + n_tok * n_rows;
     for (int64_t t = 0; t < n_tok; t++) {
         for (int64_t r = 0; r < n_rows; r++) {
@@ -296,6 +338,11 @@ int64_t tug_cpu_row_grain(const tug_backend *be, int64_t n_rows, int64_t n_tok) 
     return fair <= tile ? tile : fair / tile * tile;
 }
 
+/* Rows of a projection as the list of pieces counts them. */
+static int64_t whole_groups(int64_t n_rows) {
+    return (n_rows + TUG_PACK_ROWS - 1) / TUG_PACK_ROWS * TUG_PACK_ROWS;
+}
+
 typedef struct project_job {
     tug_backend *be;
     const tug_proj *p;
@@ -306,7 +353,8 @@ typedef struct project_job {
     int64_t n_tok;
 } project_job;
 
-/* Rows [begin, end) of all projections laid end to end. */
+/* Rows [begin, end) of all projections laid end to end, each rounded up to whole
+ * groups so that no piece begins inside a group of packed rows. */
 static void project_rows(void *ud, int64_t begin, int64_t end, int thread) {
     const project_job *j = ud;
     int64_t base = 0;
@@ -314,30 +362,39 @@ static void project_rows(void *ud, int64_t begin, int64_t end, int thread) {
         const tug_weight *w = &j->p[i].w;
         const int64_t from = max64(begin - base, 0);
         const int64_t to = end - base < w->n_rows ? end - base : w->n_rows;
-        const tug_act kind = j->be->k.linear[w->type].act;
+        const tug_act kind = tug_cpu_kernel(j->be, w)->act;
         const void *x = kind == TUG_ACT_F32 ? (const void *)j->x : j->be->act[kind];
         for (int64_t row = from; row < to; row += TUG_CPU_TILE_ROWS) {
             const int64_t n = to - row < TUG_CPU_TILE_ROWS ? to - row : TUG_CPU_TILE_ROWS;
             tug_cpu_linear(j->be, w, 0, row, n, j->dst + j->p[i].dst_col + row,
                            j->dst_stride, x, NULL, j->n_tok, thread);
         }
-        base += w->n_rows;
+        base += whole_groups(w->n_rows);
+    }
+}
+
+/* Converts x once for each form of activations the projections want. */
+static void convert_for(tug_backend *be, const tug_proj *p, int n_proj, const float *x,
+                        int64_t n_tok) {
+    int digits[TUG_ACT_COUNT] = {0};
+    for (int i = 0; i < n_proj; i++) {
+        const tug_act kind = tug_cpu_kernel(be, &p[i].w)->act;
+        if (p[i].w.digits > digits[kind]) digits[kind] = p[i].w.digits;
+    }
+    for (int k = 0; k < TUG_ACT_COUNT; k++) {
+        if (k == TUG_ACT_F32 || digits[k] == 0) continue;
+        tug_cpu_convert(be, be->act[k], (tug_act)k, digits[k], x, p[0].w.n_cols, n_tok);
     }
 }
 
 void tug_op_project(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
                     int64_t dst_stride, const float *x, int64_t n_tok) {
-    bool converted[TUG_ACT_COUNT] = {[TUG_ACT_F32] = true};
-    int64_t n_rows = 0;
+    int64_t n_rows = 0, macs = 0;
     for (int i = 0; i < n_proj; i++) {
-        const tug_act kind = be->k.linear[p[i].w.type].act;
-        if (!converted[kind]) {
-            tug_cpu_convert(be, be->act[kind], kind, x, p[i].w.n_cols, n_tok);
-        }
-        converted[kind] = true;
-        n_rows += p[i].w.n_rows;
+        n_rows += whole_groups(p[i].w.n_rows);
+        macs += p[i].w.n_rows * p[i].w.n_cols * n_tok * p[i].w.digits;
     }
+    convert_for(be, p, n_proj, x, n_tok);
     project_job j = {be, p, n_proj, dst, dst_stride, x, n_tok};
-    tug_cpu_for(be, n_rows, tug_cpu_row_grain(be, n_rows, n_tok),
-                2 * n_rows * p[0].w.n_cols * n_tok, project_rows, &j);
+    tug_cpu_for(be, n_rows, tug_cpu_row_grain(be, n_rows, n_tok), macs, project_rows, &j);
 }

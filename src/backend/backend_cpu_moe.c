@@ -69,7 +69,7 @@ static void assign_slots(const moe_job *j) {
 
 /* Token inputs in the form that weights of this type want. */
 static const void *input_for(const moe_job *j, const tug_weight *w) {
-    const tug_act kind = j->be->k.linear[w->type].act;
+    const tug_act kind = tug_cpu_kernel(j->be, w)->act;
     return kind == TUG_ACT_F32 ? (const void *)j->x : j->be->act[kind];
 }
 
@@ -118,7 +118,7 @@ static void down_piece(const moe_job *j, int64_t piece, int thread) {
     const tug_backend *be = j->be;
     const bool shared = piece < j->n_shared_pieces;
     const tug_weight *w = shared ? &j->w->sh_down : &j->w->down;
-    const tug_act kind = be->k.linear[w->type].act;
+    const tug_act kind = tug_cpu_kernel(be, w)->act;
     int64_t mat = 0, row0 = piece * TUG_CPU_TILE_ROWS, n_tok = j->n_tok, slot0 = 0;
     const int32_t *index = NULL;
     const void *h = kind == TUG_ACT_F32 ? (const void *)be->shared_gate : be->act[kind];
@@ -179,29 +179,32 @@ static void combine_tokens(void *ud, int64_t begin, int64_t end, int thread) {
 static void convert_inputs(const moe_job *j) {
     const tug_weight *const readers[] = {&j->w->gate, &j->w->up, &j->w->sh_gate,
                                          &j->w->sh_up};
-    bool done[TUG_ACT_COUNT] = {[TUG_ACT_F32] = true};
+    int digits[TUG_ACT_COUNT] = {0};
     for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
         if (readers[i]->n_rows == 0) continue;
-        const tug_act kind = j->be->k.linear[readers[i]->type].act;
-        if (done[kind]) continue;
-        tug_cpu_convert(j->be, j->be->act[kind], kind, j->x, readers[i]->n_cols,
-                        j->n_tok);
-        done[kind] = true;
+        const tug_act kind = tug_cpu_kernel(j->be, readers[i])->act;
+        if (readers[i]->digits > digits[kind]) digits[kind] = readers[i]->digits;
+    }
+    for (int k = 0; k < TUG_ACT_COUNT; k++) {
+        if (k == TUG_ACT_F32 || digits[k] == 0) continue;
+        tug_cpu_convert(j->be, j->be->act[k], (tug_act)k, digits[k], j->x,
+                        j->w->gate.n_cols, j->n_tok);
     }
 }
 
 static void convert_hidden(const moe_job *j) {
     tug_backend *be = j->be;
-    const tug_act kind = be->k.linear[j->w->down.type].act;
+    const tug_weight *down = &j->w->down, *shared = &j->w->sh_down;
+    const tug_act kind = tug_cpu_kernel(be, down)->act;
     if (kind != TUG_ACT_F32) {
-        tug_cpu_convert(be, be->expert_act, kind, be->expert_h, j->w->down.n_cols,
-                        j->n_tok * j->n_used);
+        tug_cpu_convert(be, be->expert_act, kind, down->digits, be->expert_h,
+                        down->n_cols, j->n_tok * j->n_used);
     }
-    if (j->w->sh_down.n_rows == 0) return;
-    const tug_act sh_kind = be->k.linear[j->w->sh_down.type].act;
+    if (shared->n_rows == 0) return;
+    const tug_act sh_kind = tug_cpu_kernel(be, shared)->act;
     if (sh_kind != TUG_ACT_F32) { /* the token inputs in act[] are no longer needed */
-        tug_cpu_convert(be, be->act[sh_kind], sh_kind, be->shared_gate,
-                        j->w->sh_down.n_cols, j->n_tok);
+        tug_cpu_convert(be, be->act[sh_kind], sh_kind, shared->digits, be->shared_gate,
+                        shared->n_cols, j->n_tok);
     }
 }
 

@@ -49,19 +49,18 @@ struct tug_backend {
     int32_t *attn_len;   /* (n_threads, TUG_CPU_ATTN_QUERIES) */
 };
 
-/* TWO DIGITS  One int8 per activation costs a relative error of about 0.5 % a product: in
- * a deep network enough to change routing decisions, and a mean KL divergence from float
- * above 1e-3 (docs/performance.md).  So an activation that meets quantised weights becomes
- * two int8 digits, x = d1 q1 + d2 q2, the second one the error of the first: as good as
- * 15 bits.  A kernel sees the digits as two tokens and reads the weights once for both. */
+/* The kernel that multiplies this weight as it lies. */
+const tug_linear_kernel *tug_cpu_kernel(const tug_backend *be, const tug_weight *w);
 
-/* dst (2, n_tok, activation row) <- the first digits of x (n_tok, n), then the second. */
-void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, const float *x,
-                     int64_t n, int64_t n_tok);
+/* dst (2, n_tok, activation row) <- the first digits of x (n_tok, n), then, if there are
+ * two, the second. */
+void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, int digits,
+                     const float *x, int64_t n, int64_t n_tok);
 
 /* y (n_tok, n_rows) stride y_stride = rows [row0, row0 + n_rows) of matrix `mat` times the
- * activations x, n_rows <= TUG_CPU_TILE_ROWS.  Floats or two digits, as the weight's type
- * wants; x_index (n_tok or 2 n_tok,) names activation rows, NULL: 0, 1, 2, ... */
+ * activations x, n_rows <= TUG_CPU_TILE_ROWS.  Floats or digits, as the weight wants;
+ * x_index names activation rows, of the first digits and behind them of the second, NULL:
+ * 0, 1, 2, ...  A kernel sees two digits as two tokens: the weights are read once. */
 void tug_cpu_linear(const tug_backend *be, const tug_weight *w, int64_t mat, int64_t row0,
                     int64_t n_rows, float *y, int64_t y_stride, const void *x,
                     const int32_t *x_index, int64_t n_tok, int thread);

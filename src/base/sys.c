@@ -18,6 +18,7 @@ tug_sys_table tug_sys = {
     .free = free,
     .mmap = mmap,
     .munmap = munmap,
+    .madvise = madvise,
     .open = sys_open,
     .close = close,
     .fstat = fstat,
@@ -57,6 +58,27 @@ void *tug_alloc_aligned(size_t align, size_t bytes) {
 
 void tug_free(void *p) {
     tug_sys.free(p);
+}
+
+void *tug_alloc_pages(size_t n) {
+    void *p =
+        tug_sys.mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    (void)tug_sys.madvise(p, n, MADV_HUGEPAGE); /* a wish: some kernels have none */
+    return p;
+}
+
+void tug_free_pages(void *p, size_t n) {
+    if (p) (void)tug_sys.munmap(p, n);
+}
+
+void tug_forget_pages(const void *p, size_t n) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = ((uintptr_t)p + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)p + n) / page * page;
+    if (begin < end) {
+        (void)tug_sys.madvise((char *)(void *)begin, end - begin, MADV_DONTNEED);
+    }
 }
 
 double tug_now(void) {

@@ -23,6 +23,7 @@ typedef struct tug_sys_table {
     void (*free)(void *p);
     void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t off);
     int (*munmap)(void *addr, size_t len);
+    int (*madvise)(void *addr, size_t len, int advice);
     /* files */
     int (*open)(const char *path, int flags, unsigned mode);
     int (*close)(int fd);
@@ -47,6 +48,15 @@ void *tug_alloc_array(size_t n, size_t elem_bytes) __attribute__((malloc));
 void *tug_realloc_array(void *old, size_t n, size_t elem_bytes);
 void *tug_alloc_aligned(size_t align, size_t bytes) __attribute__((malloc));
 void tug_free(void *p);
+
+/* Whole pages for something big that lives long, zeroed, in 2 MB pages where the kernel
+ * has some.  NULL when out of memory; n of the free is that of the allocation. */
+void *tug_alloc_pages(size_t n) __attribute__((malloc));
+void tug_free_pages(void *p, size_t n);
+
+/* Tells the kernel that the whole pages inside the mapped file range [p, p + n) will not
+ * be read soon: they stop counting as this process's memory. */
+void tug_forget_pages(const void *p, size_t n);
 
 /* Monotonic seconds. */
 double tug_now(void);

@@ -8,6 +8,7 @@
 #include "engine/engine_impl.h"
 #include "engine/vocab.h"
 #include "memory/meminfo.h"
+#include "model/pack.h"
 #include "tokenizer/tokenizer.h"
 
 /* What the publisher of Qwen3-Coder-Next recommends; used when a file says nothing. */
@@ -61,25 +62,19 @@ static tug_status check_vocab(const tug_model *m, tug_err *err) {
                     (long long)m->net.shape.n_vocab);
 }
 
-/* Reads every page once, so that the first tokens do not wait for the disk.  Skipped when
- * the file would not fit beside everything else: then the kernel pages it in and out. */
-static tug_status warm(const tug_model *m, const tug_model_params *p, tug_err *err) {
-    const uint64_t total = m->n_bytes;
-    const bool fits = total < tug_memory_available() / 10 * 9;
-    uint64_t done = 0;
+/* Reads what is still mapped once, so that the first tokens do not wait for the disk.
+ * Skipped when the file would not fit beside everything else: then the kernel pages it in
+ * and out. */
+static void warm(const tug_model *m) {
+    if (m->net.weights.packed || m->n_bytes >= tug_memory_available() / 10 * 9) return;
     unsigned sum = 0;
     for (uint64_t i = 0; i < tug_gguf_n_tensors(m->gguf); i++) {
         const tug_gguf_tensor t = tug_gguf_tensor_at(m->gguf, i);
-        for (uint64_t at = 0; fits && at < t.n_bytes; at += 4096) {
+        for (uint64_t at = 0; at < t.n_bytes; at += 4096) {
             sum += *(const volatile uint8_t *)(t.data + at);
-        }
-        done += t.n_bytes;
-        if (p->on_load && !p->on_load(p->ud, done, total)) {
-            return TUG_FAIL(err, TUG_ECANCELED, "loading was canceled");
         }
     }
     (void)sum;
-    return TUG_OK;
 }
 
 static tug_status open_parts(tug_model *m, const tug_model_params *p, tug_err *err) {
@@ -96,7 +91,9 @@ static tug_status open_parts(tug_model *m, const tug_model_params *p, tug_err *e
     TUG_TRY(read_sampling(m, err));
     TUG_TRY(read_name(m, err));
     count_tensors(m);
-    return warm(m, p, err);
+    TUG_TRY(tug_weights_pack(&m->net.weights, m->be, p->on_load, p->ud, err));
+    warm(m);
+    return TUG_OK;
 }
 
 tug_status tug_model_open(tug_model **out, const tug_model_params *params, tug_err *err) {

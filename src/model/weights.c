@@ -73,6 +73,7 @@ static tug_status matrix(const binder *b, tug_weight *w, const char *name, int64
                       .n_rows = n_rows,
                       .n_cols = n_cols,
                       .n_mat = n_mat,
+                      .digits = 2,
                       .row_bytes = row_bytes,
                       .mat_bytes = row_bytes * (uint64_t)n_rows};
     return TUG_OK;
@@ -248,6 +249,24 @@ static tug_status bind_shared_expert(const binder *b, tug_layer *l) {
     return layer_vector(b, &l->moe.sh_router, "ffn_gate_inp_shexp.weight", dim);
 }
 
+/* ---- digits -------------------------------------------------------------------------- */
+
+/* Models narrower than this take two digits everywhere: nobody waits for them, and the
+ * narrower a network, the more a rounding shows. */
+#define TWO_DIGIT_DIM 1024
+
+/* One digit where most of the work is and little of the error arises: the experts and the
+ * inputs of the mixers.  Two for what a mixer adds to the stream, and for the few rows
+ * that decide how fast a DeltaNet state forgets. */
+static void choose_digits(const binder *b, tug_layer *l) {
+    if (b->s->dim < TWO_DIGIT_DIM) return;
+    const int n_exact = l->is_attn ? 0 : 1; /* ssm_ba is the last */
+    for (int i = 0; i < l->n_mix_in - n_exact; i++) l->mix_in[i].w.digits = 1;
+    tug_weight *const experts[] = {&l->moe.gate,    &l->moe.up,    &l->moe.down,
+                                   &l->moe.sh_gate, &l->moe.sh_up, &l->moe.sh_down};
+    for (size_t i = 0; i < sizeof experts / sizeof *experts; i++) experts[i]->digits = 1;
+}
+
 /* ---- the whole ----------------------------------------------------------------------- */
 
 static tug_status bind_layer(const binder *b, tug_layer *l) {
@@ -259,6 +278,7 @@ static tug_status bind_layer(const binder *b, tug_layer *l) {
     TUG_TRY(l->is_attn ? bind_attention(b, l) : bind_delta(b, l));
     TUG_TRY(bind_experts(b, l));
     TUG_TRY(bind_shared_expert(b, l));
+    choose_digits(b, l);
     b->w->n_attn_layer += l->is_attn;
     if (l->mix_width > b->w->max_mix_width) b->w->max_mix_width = l->mix_width;
     return TUG_OK;
@@ -274,6 +294,7 @@ static tug_status bind_all(binder *b) {
     w->head.dst_col = 0;
     TUG_TRY(matrix(b, &w->head.w, tied ? "token_embd.weight" : "output.weight", n_vocab,
                    dim, 1));
+    if (dim >= TWO_DIGIT_DIM) w->head.w.digits = 1;
     for (b->layer = 0; b->layer < w->n_layer; b->layer++) {
         TUG_TRY(bind_layer(b, &w->layer[b->layer]));
     }
@@ -300,6 +321,7 @@ tug_status tug_weights_bind(tug_weights *w, const tug_gguf *g, const tug_shape *
 void tug_weights_free(tug_weights *w) {
     for (int i = 0; i < w->n_owned; i++) tug_free(w->owned[i]);
     for (int i = 0; w->layer && i < w->n_layer; i++) tug_free(w->layer[i].mix_in);
+    tug_free_pages(w->packed, w->packed_bytes);
     tug_free(w->owned);
     tug_free(w->layer);
     *w = (tug_weights){0};

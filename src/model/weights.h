@@ -48,6 +48,8 @@ typedef struct tug_weights {
 
     void **owned; /* owned list of owned vectors */
     int n_owned;
+    uint8_t *packed; /* owned pages: the matrices that are packed, or NULL */
+    uint64_t packed_bytes;
 } tug_weights;
 
 /* g must outlive *w.  On failure *w is empty. */

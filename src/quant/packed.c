@@ -43,25 +43,38 @@ const tug_packing *tug_packing_of(tug_type type) {
 
 /* ---- weights put together anew ------------------------------------------------------- */
 
-/* A byte of dword `dword` of a run: the one of column b of each quad. */
-static uint8_t *run_byte(uint8_t *runs, int n_dword, int run, int dword, int b) {
-    return runs + 4 * ((ptrdiff_t)n_dword * run + dword) + b;
+/* Four bytes at a time: no shift below moves a bit that its mask keeps into another byte. */
+
+static uint32_t load(const uint8_t *p, int dword) {
+    uint32_t v;
+    memcpy(&v, p + (ptrdiff_t)4 * dword, sizeof v);
+    return v;
+}
+static void store(uint8_t *p, int dword, uint32_t v) {
+    memcpy(p + (ptrdiff_t)4 * dword, &v, sizeof v);
+}
+/* `v` in each of the four bytes. */
+static uint32_t each(uint32_t v) {
+    return v * 0x01010101u;
 }
 
 /* out: body of a Q3_K block. */
 static void rebuild_q3_k(uint8_t *out, const uint8_t *block) {
     const tug_block_q3_k *in = (const void *)block;
-    memset(out, 0, 96);
-    for (int j = 0; j < TUG_QK_K; j++) {
-        const int low = in->qs[j / 128 * 32 + j % 32] >> (j % 128 / 32 * 2) & 3;
-        const int v = low | (in->hmask[j % 32] >> (j / 32) & 1) << 2;
-        const int q = j % 32 / 4, run = j / 32, b = j % 4;
-        if (q % 4 < 3) {
-            *run_byte(out, 3, run, q % 4, b) |= (uint8_t)(v << (q / 4 * 3));
-        } else {
-            *run_byte(out, 3, run, q / 4, b) |= (uint8_t)((v & 3) << 6);
-            *run_byte(out, 3, run, 2, b) |= (uint8_t)((v >> 2) << (6 + q / 4));
+    for (int run = 0; run < 8; run++) {
+        uint32_t v[8];
+        for (int q = 0; q < 8; q++) {
+            const uint32_t low = load(in->qs, run / 4 * 8 + q) >> (run % 4 * 2) & each(3);
+            const uint32_t high = load(in->hmask, q) >> run & each(1);
+            v[q] = low | high << 2;
         }
+        const uint32_t a = v[0] | v[4] << 3 | (v[3] & each(3)) << 6;
+        const uint32_t b = v[1] | v[5] << 3 | (v[7] & each(3)) << 6;
+        const uint32_t c =
+            v[2] | v[6] << 3 | (v[3] & each(4)) << 4 | (v[7] & each(4)) << 5;
+        store(out, 3 * run, a);
+        store(out, 3 * run + 1, b);
+        store(out, 3 * run + 2, c);
     }
     memcpy(out + 96, in->scales, sizeof in->scales);
 }
@@ -70,39 +83,37 @@ static void rebuild_q5_k(uint8_t *out, const uint8_t *block) {
     const tug_block_q5_k *in = (const void *)block;
     memcpy(out, in->scales, sizeof in->scales);
     out += sizeof in->scales;
-    memset(out, 0, 160);
-    for (int j = 0; j < TUG_QK_K; j++) {
-        const int low = in->qs[j / 64 * 32 + j % 32] >> (j % 64 / 32 * 4) & 15;
-        const int v = low | (in->qh[j % 32] >> (j / 32) & 1) << 4;
-        const int q = j % 32 / 4, run = j / 32, b = j % 4;
-        if (q < 5) {
-            *run_byte(out, 5, run, q, b) |= (uint8_t)v;
-            continue;
+    for (int run = 0; run < 8; run++) {
+        uint32_t v[8];
+        for (int q = 0; q < 8; q++) {
+            const uint32_t low =
+                load(in->qs, run / 2 * 8 + q) >> (run % 2 * 4) & each(15);
+            const uint32_t high = load(in->qh, q) >> run & each(1);
+            v[q] = low | high << 4;
         }
-        *run_byte(out, 5, run, 2 * (q - 5), b) |= (uint8_t)((v & 7) << 5);
-        if (q < 7) {
-            *run_byte(out, 5, run, 2 * (q - 5) + 1, b) |= (uint8_t)((v >> 3) << 5);
-        } else {
-            *run_byte(out, 5, run, 1, b) |= (uint8_t)((v >> 3 & 1) << 7);
-            *run_byte(out, 5, run, 3, b) |= (uint8_t)((v >> 4) << 7);
-        }
+        store(out, 5 * run, v[0] | (v[5] & each(7)) << 5);
+        store(out, 5 * run + 1, v[1] | (v[5] & each(0x18)) << 2 | (v[7] & each(8)) << 4);
+        store(out, 5 * run + 2, v[2] | (v[6] & each(7)) << 5);
+        store(out, 5 * run + 3, v[3] | (v[6] & each(0x18)) << 2 | (v[7] & each(16)) << 3);
+        store(out, 5 * run + 4, v[4] | (v[7] & each(7)) << 5);
     }
 }
 
 static void rebuild_q6_k(uint8_t *out, const uint8_t *block) {
     const tug_block_q6_k *in = (const void *)block;
-    memset(out, 0, 192);
-    for (int j = 0; j < TUG_QK_K; j++) {
-        const int half = j / 128, part = j % 128 / 32;
-        const int low = in->ql[64 * half + part % 2 * 32 + j % 32] >> (part / 2 * 4) & 15;
-        const int v = low | (in->qh[32 * half + j % 32] >> (2 * part) & 3) << 4;
-        const int q = j % 16 / 4, run = j / 16, b = j % 4;
-        if (q < 3) {
-            *run_byte(out, 3, run, q, b) |= (uint8_t)v;
-        } else {
-            for (int i = 0; i < 3; i++) {
-                *run_byte(out, 3, run, i, b) |= (uint8_t)((v >> (2 * i) & 3) << 6);
-            }
+    for (int run = 0; run < 16; run++) {
+        const int half = run / 8, part = run % 8 / 2, first = run % 2 * 4;
+        uint32_t v[4];
+        for (int q = 0; q < 4; q++) {
+            const uint32_t low =
+                load(in->ql, 16 * half + part % 2 * 8 + first + q) >> (part / 2 * 4) &
+                each(15);
+            const uint32_t high =
+                load(in->qh, 8 * half + first + q) >> (2 * part) & each(3);
+            v[q] = low | high << 4;
+        }
+        for (int i = 0; i < 3; i++) {
+            store(out, 3 * run + i, v[i] | (v[3] >> (2 * i) & each(3)) << 6);
         }
     }
     memcpy(out + 192, in->scales, sizeof in->scales);

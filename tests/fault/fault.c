@@ -129,6 +129,7 @@ static void start(unsigned calls, uint64_t nth, bool for_good, int how) {
         .free = fault_free,
         .mmap = fault_mmap,
         .munmap = fault_munmap,
+        .madvise = real.madvise, /* only ever a wish */
         .open = fault_open,
         .close = fault_close,
         .fstat = fault_fstat,

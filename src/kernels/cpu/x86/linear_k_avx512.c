@@ -42,7 +42,7 @@ typedef struct panel {
  * is d * scale * (byte - bias).  With `cheap` the bytes of odd blocks are 2^odd_shift times
  * that: what a mask leaves, without the shift.  is_odd is run % 2, a constant. */
 typedef void unpack_fn(__m512i w[8], const uint8_t *body, int run, bool is_odd,
-                        bool cheap);
+                       bool cheap);
 /* Scales, mins, d and dmin. */
 typedef void factors_fn(factors *f, const uint8_t *body, const uint8_t *field);
 /* sum (n_tok, n_panels, 16) += panels (n_panels,) times one record of each token;
@@ -108,8 +108,8 @@ INLINE void unpack_q4_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
     for (int q = 0; q < 8; q++) {
         const __m512i pair = line(body, 3 + run / 2 * 8 + q);
         w[q] = !is_odd ? masked(pair, 15)
-               : cheap      ? masked(pair, 0xF0)
-                            : masked(_mm512_srli_epi32(pair, 4), 15);
+               : cheap ? masked(pair, 0xF0)
+                       : masked(_mm512_srli_epi32(pair, 4), 15);
     }
 }
 
@@ -133,7 +133,8 @@ INLINE void unpack_q6_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
     (void)is_odd, (void)cheap;
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
-        const __m512i a = line(body, 6 * run + 3 * i), b = line(body, 6 * run + 3 * i + 1),
+        const __m512i a = line(body, 6 * run + 3 * i),
+                      b = line(body, 6 * run + 3 * i + 1),
                       c = line(body, 6 * run + 3 * i + 2);
         w[4 * i] = masked(a, 63);
         w[4 * i + 1] = masked(b, 63);
@@ -145,7 +146,7 @@ INLINE void unpack_q6_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
 }
 
 INLINE void unpack_iq4_xs(__m512i w[8], const uint8_t *body, int run, bool is_odd,
-                        bool cheap) {
+                          bool cheap) {
     (void)is_odd, (void)cheap;
     const __m512i levels = _mm512_broadcast_i32x4(
         _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)tug_iq4_values),
@@ -263,8 +264,8 @@ INLINE __m512 add_superblock(__m512 sum, __m512i products, const factors *f,
 /* start (16,) = -bias * the sums of 16 activations, as large as the bytes of its block. */
 INLINE void start_of(int32_t start[16], const tug_act_q8_256 *x, format fmt) {
     const int down = fmt.bias == 4 ? 5 : fmt.bias == 32 ? 2 : 0; /* 128 / bias */
-    const __m512i by = _mm512_mask_mov_epi32(
-        _mm512_set1_epi32(down), 0xAAAA, _mm512_set1_epi32(down - fmt.odd_shift));
+    const __m512i by = _mm512_mask_mov_epi32(_mm512_set1_epi32(down), 0xAAAA,
+                                             _mm512_set1_epi32(down - fmt.odd_shift));
     _mm512_store_si512(start, _mm512_srav_epi32(_mm512_loadu_si512(x->start16), by));
 }
 
@@ -330,8 +331,8 @@ INLINE void gemv_superblock(__m512i *total, const factors *f, const uint8_t *bod
     }
 #pragma GCC unroll 4
     for (int t = 0; t < n_tok; t++) {
-        total[t] = _mm512_add_epi32(
-            total[t], _mm512_srai_epi32(odd[t], (unsigned)fmt.odd_shift));
+        total[t] = _mm512_add_epi32(total[t],
+                                    _mm512_srai_epi32(odd[t], (unsigned)fmt.odd_shift));
     }
 }
 
@@ -491,7 +492,8 @@ INLINE void add_scaled(sums *total, const sums *s, const panel *p, int block,
         const __m512i scale = _mm512_load_si512(p[v].f.scale[block]);
 #pragma GCC unroll 6
         for (int t = 0; t < n_tok; t++) {
-            total->at[v][t] = _mm512_add_epi32(total->at[v][t], _mm512_mullo_epi32(s->at[v][t], scale));
+            total->at[v][t] =
+                _mm512_add_epi32(total->at[v][t], _mm512_mullo_epi32(s->at[v][t], scale));
         }
     }
 }
@@ -623,25 +625,26 @@ INLINE void gemm(const tug_linear_args *a, format f) {
     }
 }
 
-#define DEFINE(name, own_factors, own_tile, n_line_, n_field_, bias_, n_min_, block_, shift, fold_) \
-    static_assert((n_line_) * 4 + (n_field_) * 2 == sizeof(tug_block_##name),           \
-                  "a block is its lines and its fields");                               \
-    void tug_packed_##name##_avx512(const tug_linear_args *a) {                         \
-        const format f = {.unpack = unpack_##name,                                      \
-                          .factors = factors_##own_factors,                             \
-                          .tile = tile_##own_tile,                                      \
-                          .n_line = n_line_,                                            \
-                          .n_field = n_field_,                                          \
-                          .bias = bias_,                                                \
-                          .n_min = n_min_,                                              \
-                          .block = block_,                                              \
-                          .odd_shift = shift,                                           \
-                          .folded = fold_};                                             \
-        if (a->n_tok < GEMM_FROM) {                                                     \
-            gemv(a, f);                                                                 \
-        } else {                                                                        \
-            gemm(a, f);                                                                 \
-        }                                                                               \
+#define DEFINE(name, own_factors, own_tile, n_line_, n_field_, bias_, n_min_, block_, \
+               shift, fold_)                                                          \
+    static_assert((n_line_)*4 + (n_field_)*2 == sizeof(tug_block_##name),             \
+                  "a block is its lines and its fields");                             \
+    void tug_packed_##name##_avx512(const tug_linear_args *a) {                       \
+        const format f = {.unpack = unpack_##name,                                    \
+                          .factors = factors_##own_factors,                           \
+                          .tile = tile_##own_tile,                                    \
+                          .n_line = n_line_,                                          \
+                          .n_field = n_field_,                                        \
+                          .bias = bias_,                                              \
+                          .n_min = n_min_,                                            \
+                          .block = block_,                                            \
+                          .odd_shift = shift,                                         \
+                          .folded = fold_};                                           \
+        if (a->n_tok < GEMM_FROM) {                                                   \
+            gemv(a, f);                                                               \
+        } else {                                                                      \
+            gemm(a, f);                                                               \
+        }                                                                             \
     }
 DEFINE(q2_k, q2_k, q2_k, 20, 2, 0, 16, 16, 0, true)
 DEFINE(q3_k, q3_k, q3_k, 27, 1, 4, 0, 16, 3, true)

@@ -73,7 +73,7 @@ static const char help[] =
     "measure how fast a PC would run it before downloading it.  Its text means nothing.\n"
     "\n"
     "  -o, --output FILE         where to; the name must end in .gguf\n"
-    "      --like NAME           qwen3-coder-next (default), or tiny (4 MB, for tests)\n"
+    "      --like NAME           qwen3-coder-next (default), or tiny (8 MB, for tests)\n"
     "  -q, --quant MIX           the types of the tensors (default Q3_K_M): Q2_K Q3_K_S\n"
     "                            Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K Q8_0\n"
     "                            IQ4_XS IQ4_NL Q4_0 BF16 F16 F32\n"

@@ -313,7 +313,9 @@ static tug_status plan(tug_gguf_writer *w, tug_err *err) {
 
 static tug_status check_name(const tug_gguf_writer *w, const char *path, tug_err *err) {
     /* O_PATH looks at a name without opening what is behind it. */
-    const int fd = tug_sys.open(path, O_PATH | O_CLOEXEC, 0);
+    int fd;
+    do fd = tug_sys.open(path, O_PATH | O_CLOEXEC, 0);
+    while (fd < 0 && errno == EINTR);
     if (fd < 0 && errno == ENOENT) return TUG_OK;
     if (fd < 0) return TUG_FAIL(err, TUG_EIO, "cannot use %s: %s", path, strerror(errno));
     struct stat st;

@@ -32,7 +32,7 @@ typedef struct tug_synth_spec {
     const char *vocab_path; /* borrowed: a tokenizer.json; NULL: a generated vocabulary */
 } tug_synth_spec;
 
-/* "qwen3-coder-next" or "tiny" (a model for tests, a few MB); false: neither.  The mix is
+/* "qwen3-coder-next" or "tiny" (a model for tests, 8 MB in Q3_K_M); false: neither.  The mix is
  * Q3_K_M, the router F32, the seed 1. */
 bool tug_synth_spec_like(tug_synth_spec *s, const char *name);
 

@@ -162,8 +162,8 @@ static void expect_refusal(const tug_gguf_write_params *p, const char *words) {
 static void names_that_cannot_be(void **state) {
     (void)state;
     const tmpdir d = tmpdir_make();
-    tug_gguf_write_params p = {
-        .path = tmpdir_write(&d, "there.gguf", tug_str_of("mine"))};
+    tug_gguf_write_params p = {.path =
+                                   tmpdir_write(&d, "there.gguf", tug_str_of("mine"))};
     expect_refusal(&p, "exists: choose another name, or --force");
     p.path = tmpdir_path(&d, "model.bin");
     expect_refusal(&p, "must end in .gguf");
@@ -220,7 +220,8 @@ static void sizes_that_cannot_be(void **state) {
                      TUG_ERANGE);
     /* A petabyte: representable, but no disk of a test has it. */
     static const int64_t large[] = {1L << 20, 1L << 28};
-    assert_int_equal(tug_gguf_writer_tensor(w, "t", TUG_TYPE_F32, large, 2, &err), TUG_OK);
+    assert_int_equal(tug_gguf_writer_tensor(w, "t", TUG_TYPE_F32, large, 2, &err),
+                     TUG_OK);
     assert_int_equal(tug_gguf_writer_begin(w, &err), TUG_EIO);
     assert_non_null(strstr(err.msg, "GB free"));
     tug_gguf_writer_destroy(&w);
@@ -229,10 +230,8 @@ static void sizes_that_cannot_be(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_written_is_read),
-        cmocka_unit_test(a_split_set_is_read),
-        cmocka_unit_test(names_that_cannot_be),
-        cmocka_unit_test(too_many_parts),
+        cmocka_unit_test(what_is_written_is_read), cmocka_unit_test(a_split_set_is_read),
+        cmocka_unit_test(names_that_cannot_be),    cmocka_unit_test(too_many_parts),
         cmocka_unit_test(sizes_that_cannot_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

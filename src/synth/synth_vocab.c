@@ -12,7 +12,9 @@
 #include "tokenizer/tokenizer.h"
 #include "json/json.h"
 
-#define ALPHABET "etaoinshrdlcumwfgypbvkjxqz" /* commonest first */
+/* Commonest first. */
+static const char small_letters[] = "etaoinshrdlcumwfgypbvkjxqz";
+static const char capitals[] = "ETAOINSHRDLCUMWFGYPBVKJXQZ";
 
 enum { N_BYTES = 256, QWEN_FIRST_SPECIAL = 151643, QWEN_N_TOKENS = 151669 };
 
@@ -140,8 +142,8 @@ static tug_status add_merges(tug_synth_vocab *v, int64_t n_normal, tug_err *err)
     int n_roots = 0;
     roots[n_roots++] = blank;
     for (int i = 0; i < 26; i++) {
-        roots[n_roots++] = tug_str_make(ALPHABET + i, 1);
-        roots[n_roots++] = tug_str_make("ETAOINSHRDLCUMWFGYPBVKJXQZ" + i, 1);
+        roots[n_roots++] = tug_str_make(&small_letters[i], 1);
+        roots[n_roots++] = tug_str_make(&capitals[i], 1);
     }
     const tug_str *prefix = roots;
     int64_t n_prefix = n_roots;
@@ -149,7 +151,7 @@ static tug_status add_merges(tug_synth_vocab *v, int64_t n_normal, tug_err *err)
         const int64_t first = id;
         for (int64_t i = 0; i < 26 * n_prefix && id < n_normal; i++, id++) {
             TUG_TRY(add_merge(v, id, prefix[i % n_prefix],
-                              tug_str_make(ALPHABET + i / n_prefix, 1), err));
+                              tug_str_make(&small_letters[i / n_prefix], 1), err));
         }
         prefix = v->tokens + first;
         n_prefix = id - first;

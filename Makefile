@@ -63,6 +63,8 @@ $(B)/%_avx2.o:   FLAGS += -mavx2 -mfma -mf16c -mbmi2
 $(B)/%_avx512.o: FLAGS += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -mbmi2
 $(B)/src/kernels/cpu/ref/%.o: FLAGS += -ffp-contract=off
 $(B)/src/quant/%.o: FLAGS += -ffp-contract=off
+# The same bytes from every compiler and processor.
+$(B)/src/synth/%.o: FLAGS += -ffp-contract=off
 $(B)/tests/%.o: FLAGS += -Wno-pedantic -Itests
 $(B)/bench/%.o: FLAGS += -I.
 

@@ -2,6 +2,7 @@
 #include "base/sys.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,6 +26,9 @@ tug_sys_table tug_sys = {
     .read = read,
     .pread = pread,
     .write = write,
+    .rename = rename,
+    .unlink = unlink,
+    .statvfs = statvfs,
     .recv = recv,
     .send = send,
     .clock_gettime = clock_gettime,

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -31,6 +32,9 @@ typedef struct tug_sys_table {
     ssize_t (*read)(int fd, void *buf, size_t n);
     ssize_t (*pread)(int fd, void *buf, size_t n, off_t at);
     ssize_t (*write)(int fd, const void *buf, size_t n);
+    int (*rename)(const char *from, const char *to);
+    int (*unlink)(const char *path);
+    int (*statvfs)(const char *path, struct statvfs *out);
     /* sockets */
     ssize_t (*recv)(int fd, void *buf, size_t n, int flags);
     ssize_t (*send)(int fd, const void *buf, size_t n, int flags);

@@ -17,6 +17,7 @@ static const struct {
     {"tokenize", cmd_tokenize, "text to token ids and back"},
     {"inspect", cmd_inspect, "what is in a GGUF file"},
     {"render", cmd_render, "the exact prompt text of a chat request"},
+    {"synth", cmd_synth, "a model of random weights, to measure speed with"},
     {NULL, NULL, NULL},
 };
 

@@ -106,6 +106,14 @@ static ssize_t fault_write(int fd, const void *buf, size_t n) {
     return m == 0 && n > 0 ? -1 : real.write(fd, buf, m);
 }
 
+static int fault_rename(const char *from, const char *to) {
+    return fails(FAULT_RENAME) ? -1 : real.rename(from, to);
+}
+
+static int fault_statvfs(const char *path, struct statvfs *out) {
+    return fails(FAULT_STATVFS) ? -1 : real.statvfs(path, out);
+}
+
 static ssize_t fault_recv(int fd, void *buf, size_t n, int flags) {
     const size_t m = allowed(FAULT_RECV, n);
     return m == 0 && n > 0 ? -1 : real.recv(fd, buf, m, flags);
@@ -136,6 +144,9 @@ static void start(unsigned calls, uint64_t nth, bool for_good, int how) {
         .read = fault_read,
         .pread = fault_pread,
         .write = fault_write,
+        .rename = fault_rename,
+        .unlink = real.unlink, /* what cleans up after a failure is not to fail */
+        .statvfs = fault_statvfs,
         .recv = fault_recv,
         .send = fault_send,
         .clock_gettime = fault_clock,

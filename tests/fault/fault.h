@@ -28,7 +28,9 @@ enum {
     FAULT_WRITE = 1 << 5,
     FAULT_RECV = 1 << 6,
     FAULT_SEND = 1 << 7,
-    FAULT_CLOCK = 1 << 8
+    FAULT_CLOCK = 1 << 8,
+    FAULT_RENAME = 1 << 9,
+    FAULT_STATVFS = 1 << 10
 };
 
 /* Instead of an errno: the transfer moves one byte (READ, WRITE, RECV, SEND). */

@@ -169,12 +169,14 @@ size_t tug_kv_row_bytes(tug_kv_type type, int64_t n);
 
 /* Stores one key or value head vector x (n,) as row `row` of a cache of such rows: f16;
  * f32; Q8_0 blocks of 32 as in quant/blocks.h (then n % 32 == 0); I16: n int16 and a scale
- *   s = max(largest |x| / TUG_I16_MAX, |x|_2 / TUG_I16_NORM),  x[i] = s * int16[i],
- * so that no dot product of two rows leaves an int32.  A block of I16 is 64-byte aligned,
- * n % 32 == 0, and its values lie as the integer dot products take them, keys otherwise
- * than values (kernels_attn.h). */
-#define TUG_I16_MAX  11585.0f
-#define TUG_I16_NORM 46300.0f
+ *   s = max(largest |x| / MAX, |x|_2 / TUG_I16_NORM),  x[i] = s * int16[i],
+ * MAX being TUG_I16_KEY_MAX or TUG_I16_VALUE_MAX, so that no sum of products leaves an
+ * int32: of a query with a key by their norms, of weights with values by their sizes.  A
+ * block of I16 is 64-byte aligned, n % 32 == 0, and its values lie as the integer dot
+ * products take them, keys otherwise than values (kernels_attn.h). */
+#define TUG_I16_KEY_MAX   32767.0f
+#define TUG_I16_VALUE_MAX 11585.0f
+#define TUG_I16_NORM      46300.0f
 typedef void tug_kv_store_fn(void *cache, int64_t row, const float *x, int64_t n);
 
 typedef struct tug_attn_args {

@@ -50,7 +50,7 @@ void tug_kv_store_q8_0_ref(void *cache, int64_t row, const float *x, int64_t n) 
 }
 
 /* Returns the scale of y (n,). */
-static float to_i16(int16_t *y, const float *x, int64_t n) {
+static float to_i16(int16_t *y, const float *x, int64_t n, float most) {
     float max = 0;
     double squares = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -59,11 +59,11 @@ static float to_i16(int16_t *y, const float *x, int64_t n) {
     }
     /* A NaN is in the norm, and no comparison replaces it. */
     float scale = (float)sqrt(squares) / TUG_I16_NORM;
-    if (max / TUG_I16_MAX > scale) scale = max / TUG_I16_MAX;
+    if (max / most > scale) scale = max / most;
     const float inverse = scale >= 0x1p-126f ? 1.0f / scale : 0.0f;
     for (int64_t i = 0; i < n; i++) {
         /* The bounds only matter for NaN, which the scale carries. */
-        const float v = fminf(fmaxf(x[i] * inverse, -TUG_I16_MAX), TUG_I16_MAX);
+        const float v = fminf(fmaxf(x[i] * inverse, -most), most);
         y[i] = (int16_t)nearbyintf(v);
     }
     return scale;
@@ -71,13 +71,13 @@ static float to_i16(int16_t *y, const float *x, int64_t n) {
 
 void tug_kv_store_k_i16_ref(void *cache, int64_t row, const float *x, int64_t n) {
     int16_t y[TUG_MAX_HEAD_DIM];
-    const float scale = to_i16(y, x, n);
+    const float scale = to_i16(y, x, n, TUG_I16_KEY_MAX);
     tug_i16_put_key(cache, row, y, scale, n);
 }
 
 void tug_kv_store_v_i16_ref(void *cache, int64_t row, const float *x, int64_t n) {
     int16_t y[TUG_MAX_HEAD_DIM];
-    const float scale = to_i16(y, x, n);
+    const float scale = to_i16(y, x, n, TUG_I16_VALUE_MAX);
     tug_i16_put_value(cache, row, y, scale, n);
 }
 

@@ -2,7 +2,7 @@
  *
  * VPDPWSSD multiplies int16 pairs and adds into int32, twice as fast as f32 multiply-adds.
  * Queries and rows of K and V are int16 with one scale each; dot products are then exact.
- * Their bounds, TUG_I16_MAX and TUG_I16_NORM, keep them in an int32: by Cauchy-Schwarz for
+ * Their bounds (TUG_I16_*) keep them in an int32: by Cauchy-Schwarz for
  * scores; for outputs, the weights of a block are scaled so that their sum is at most
  * WEIGHT_SUM.  What rounding to int16 costs is in docs/ATTENTION-DELTA.md.
  *
@@ -30,7 +30,7 @@ enum {
     Q8_0_BYTES = 34
 };
 #define WEIGHT_MAX 32767.0f
-#define WEIGHT_SUM 185000.0f /* (WEIGHT_SUM + BLOCK / 2) TUG_I16_MAX < 2^31 */
+#define WEIGHT_SUM 185000.0f /* (WEIGHT_SUM + BLOCK / 2) TUG_I16_VALUE_MAX < 2^31 */
 
 /* ---- the cache rows ------------------------------------------------------------------ */
 
@@ -75,10 +75,10 @@ void tug_kv_store_q8_0_avx512(void *cache, int64_t row, const float *x, int64_t 
     }
 }
 
-/* The scale of a row with this largest magnitude and norm; NaN is in the norm, and no
+/* The scale of a row with this largest magnitude and norm, to be at most `most`; NaN is in the norm, and no
  * comparison replaces it. */
-static inline float i16_scale(float max, float norm) {
-    const float by_norm = norm / TUG_I16_NORM, by_max = max / TUG_I16_MAX;
+static inline float i16_scale(float max, float norm, float most) {
+    const float by_norm = norm / TUG_I16_NORM, by_max = max / most;
     return by_max > by_norm ? by_max : by_norm;
 }
 
@@ -87,24 +87,24 @@ static inline __m512 i16_inverse(float scale) {
 }
 
 /* x * inverse, rounded to int16; the bounds only matter for NaN. */
-static inline __m256i to_i16(__m512 x, __m512 inverse) {
-    const __m512 max = _mm512_set1_ps(TUG_I16_MAX), min = _mm512_set1_ps(-TUG_I16_MAX);
+static inline __m256i to_i16(__m512 x, __m512 inverse, float most) {
+    const __m512 max = _mm512_set1_ps(most), min = _mm512_set1_ps(-most);
     __m512 v = _mm512_max_ps(_mm512_mul_ps(x, inverse), min);
     v = _mm512_min_ps(v, max);
     return _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(v));
 }
 
 /* Returns the scale of y (n,). */
-static float row_to_i16(int16_t *y, const float *x, int64_t n) {
+static float row_to_i16(int16_t *y, const float *x, int64_t n, float most) {
     __m512 max = _mm512_setzero_ps();
     for (int64_t i = 0; i < n; i += 16) {
         max = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + i)), max);
     }
     const float scale =
-        i16_scale(_mm512_reduce_max_ps(max), (float)sqrt(sum_of_squares(x, n)));
+        i16_scale(_mm512_reduce_max_ps(max), (float)sqrt(sum_of_squares(x, n)), most);
     const __m512 inverse = i16_inverse(scale);
     for (int64_t i = 0; i < n; i += 16) {
-        const __m256i v = to_i16(_mm512_loadu_ps(x + i), inverse);
+        const __m256i v = to_i16(_mm512_loadu_ps(x + i), inverse, most);
         _mm256_storeu_si256((__m256i *)(y + i), v);
     }
     return scale;
@@ -112,13 +112,13 @@ static float row_to_i16(int16_t *y, const float *x, int64_t n) {
 
 void tug_kv_store_k_i16_avx512(void *cache, int64_t row, const float *x, int64_t n) {
     int16_t y[TUG_MAX_HEAD_DIM];
-    const float scale = row_to_i16(y, x, n);
+    const float scale = row_to_i16(y, x, n, TUG_I16_KEY_MAX);
     tug_i16_put_key(cache, row, y, scale, n);
 }
 
 void tug_kv_store_v_i16_avx512(void *cache, int64_t row, const float *x, int64_t n) {
     int16_t y[TUG_MAX_HEAD_DIM];
-    const float scale = row_to_i16(y, x, n);
+    const float scale = row_to_i16(y, x, n, TUG_I16_VALUE_MAX);
     tug_i16_put_value(cache, row, y, scale, n);
 }
 
@@ -128,8 +128,9 @@ void tug_kv_store_v_i16_avx512(void *cache, int64_t row, const float *x, int64_t
  * for K, whose dot products are bounded by norms. */
 typedef void as_i16_fn(int16_t *buf, float *scale, const char *row, int n, bool key);
 
-INLINE float i16_scale_of(__m512 max, __m512 squares) {
-    return i16_scale(_mm512_reduce_max_ps(max), sqrtf(_mm512_reduce_add_ps(squares)));
+INLINE float i16_scale_of(__m512 max, __m512 squares, float most) {
+    return i16_scale(_mm512_reduce_max_ps(max), sqrtf(_mm512_reduce_add_ps(squares)),
+                     most);
 }
 
 static inline __m512 load_f16(const char *p) {
@@ -138,14 +139,13 @@ static inline __m512 load_f16(const char *p) {
 
 static void as_i16_from_f16(int16_t *buf, float *scale, const char *row, int n,
                             bool key) {
-    (void)key;
     __m512 max = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
     for (int i = 0; i < n; i += 16) {
         const __m512 v = load_f16(row + i * 2);
         max = _mm512_max_ps(_mm512_abs_ps(v), max);
         squares = _mm512_fmadd_ps(v, v, squares);
     }
-    *scale = i16_scale_of(max, squares);
+    *scale = i16_scale_of(max, squares, key ? TUG_I16_KEY_MAX : TUG_I16_VALUE_MAX);
     const __m512 inverse = i16_inverse(*scale);
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     for (int i = 0; i < n; i += 32) {
@@ -500,11 +500,11 @@ static void convert_query(const work *w, int i) {
         max = _mm512_max_ps(_mm512_abs_ps(v), max);
         squares = _mm512_fmadd_ps(v, v, squares);
     }
-    const float scale = i16_scale_of(max, squares);
+    const float scale = i16_scale_of(max, squares, TUG_I16_KEY_MAX);
     const __m512 inverse = i16_inverse(scale);
     for (int d = 0; d < a->head_dim; d += 16) {
         _mm256_store_si256((__m256i *)(w->q + i * a->head_dim + d),
-                           to_i16(_mm512_loadu_ps(q + d), inverse));
+                           to_i16(_mm512_loadu_ps(q + d), inverse, TUG_I16_KEY_MAX));
     }
     w->q_scale[i] = scale * a->scale;
 }

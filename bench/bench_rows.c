@@ -95,7 +95,7 @@ static void run_norm_gated(bench *b, const bench_case *c) {
     b->k.rmsnorm_gated(b->y, b->x, b->z, b->x, c->n, 1e-6f);
 }
 static void run_kv_store(bench *b, const bench_case *c) {
-    b->k.kv_store[c->arg](b->y, b->x, c->n);
+    b->k.kv_store_k[c->arg](b->y, 0, b->x, c->n);
 }
 
 static void run_conv(bench *b, const bench_case *c) {
@@ -173,6 +173,7 @@ static void run_attn(bench *b, const bench_case *c) {
         4.0 * HEAD_DIM *(n_q) * (rows), (repeat)
 enum {
     F16_ROW = HEAD_DIM * 2,
+    I16_ROW = HEAD_DIM * 2 + 4,
     Q8_0_ROW = HEAD_DIM / 32 * 34,
     STATE_RW = 2 * DK * DV * 4
 };
@@ -198,10 +199,17 @@ static const bench_case cases[] = {
     {"delta x 512, chunks of 64", DELTA(512, 64, 0)},
     {"attn f16 8 q, 8K", ATTN(8, TUG_KV_F16, 8192, F16_ROW, 2)},
     {"attn f16 8 q, 64K", ATTN(8, TUG_KV_F16, 65536, F16_ROW, 1)},
+    {"attn i16 8 q, 64K", ATTN(8, TUG_KV_I16, 65536, I16_ROW, 1)},
+    {"attn i16 8 q, 512", ATTN(8, TUG_KV_I16, 512, I16_ROW, 50)},
+    {"attn q8_0 8 q, 512", ATTN(8, TUG_KV_Q8_0, 512, Q8_0_ROW, 50)},
     {"attn q8_0 8 q, 64K", ATTN(8, TUG_KV_Q8_0, 65536, Q8_0_ROW, 1)},
     {"attn f16 32 q, 2K", ATTN(32, TUG_KV_F16, 2048, F16_ROW, 2)},
     {"attn f16 128 q, 2K", ATTN(128, TUG_KV_F16, 2048, F16_ROW, 1)},
+    {"attn i16 128 q, 2K", ATTN(128, TUG_KV_I16, 2048, I16_ROW, 1)},
     {"attn q8_0 128 q, 2K", ATTN(128, TUG_KV_Q8_0, 2048, Q8_0_ROW, 1)},
+    {"attn i16 256 q, 32K", ATTN(256, TUG_KV_I16, 32768, I16_ROW, 1)},
+    {"attn q8_0 256 q, 32K", ATTN(256, TUG_KV_Q8_0, 32768, Q8_0_ROW, 1)},
+    {"attn f16 256 q, 32K", ATTN(256, TUG_KV_F16, 32768, F16_ROW, 1)},
     {"attn f16 128 q, 32K", ATTN(128, TUG_KV_F16, 32768, F16_ROW, 1)},
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
@@ -262,7 +270,7 @@ static float *random_floats(size_t n, double lo, double hi) {
 }
 
 static void make_inputs(bench *b) {
-    const size_t cache_bytes = 2ul * MAX_CTX * HEAD_DIM * 2;
+    const size_t cache_bytes = 2ul * MAX_CTX * (HEAD_DIM * 2 + 4);
     b->x = random_floats(FLOATS, -1, 1);
     b->y = random_floats(FLOATS, 0, 0);
     b->z = random_floats(FLOATS, 0, 1);

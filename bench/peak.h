@@ -4,9 +4,10 @@
 
 #include <stdint.h>
 
-enum { PEAK_MACS_PER_ROUND = 16 * 64 };
+enum { PEAK_MACS_PER_ROUND = 16 * 64, PEAK_INT16_MACS_PER_ROUND = 16 * 32 };
 
-/* Needs AVX-512 VNNI. */
+/* These need AVX-512 VNNI. */
 void peak_int8_avx512(int64_t rounds);
+void peak_int16_avx512(int64_t rounds);
 
 #endif

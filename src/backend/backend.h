@@ -62,12 +62,12 @@ typedef struct tug_attn_shape {
     float eps;
 } tug_attn_shape;
 
-/* One attention layer's cache: n_kv_head blocks of n_ctx rows each. */
+/* One attention layer's cache: per kv head n_rows rows, a multiple of TUG_KV_BLOCK. */
 typedef struct tug_kv_layer {
-    uint8_t *k, *v; /* (n_kv_head, n_ctx, head_dim) of `type` */
+    uint8_t *k, *v; /* (n_kv_head, n_rows, head_dim) of `type`, 64-byte aligned */
     tug_kv_type type;
     size_t row_bytes;
-    int64_t n_ctx;
+    int64_t n_rows;
 } tug_kv_layer;
 
 typedef struct tug_delta_shape {

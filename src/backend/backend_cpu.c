@@ -34,6 +34,7 @@ static void free_scratch(tug_backend *be) {
     tug_free(be->residual);
     tug_free(be->digit_tile);
     tug_free(be->attn_scratch);
+    tug_free(be->attn_parts);
     tug_free(be->attn_tile);
     tug_free(be->attn_len);
     tug_free(be->conv_out);
@@ -172,6 +173,8 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
     fresh.attn_tile = scratch(n_threads, 2 * TUG_CPU_ATTN_QUERIES, TUG_MAX_HEAD_DIM,
                               sizeof(float), &bad);
     fresh.attn_len = scratch(n_threads, TUG_CPU_ATTN_QUERIES, 1, sizeof(int32_t), &bad);
+    fresh.attn_parts = scratch(TUG_CPU_ATTN_PARTS, TUG_ATTN_PART_OUT + TUG_MAX_HEAD_DIM,
+                               1, sizeof(float), &bad);
     fresh.conv_out = scratch(l.n_tok, l.conv_channels, 1, sizeof(float), &bad);
     fresh.gates = scratch(2, l.n_tok, l.n_v_head, sizeof(float), &bad);
     fresh.routing.ids = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);

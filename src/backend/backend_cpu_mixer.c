@@ -16,10 +16,12 @@ typedef struct attn_job {
     const tug_kv_layer *kv;
     float *out;
     int64_t pos0, n_tok, tile_tok, n_tile;
+    int64_t chunk0, n_chunk; /* this round's, see split_chunks */
+    float *totals, *parts;
 } attn_job;
 
-static uint8_t *cache_row(uint8_t *base, const tug_kv_layer *kv, int head, int64_t row) {
-    return base + (size_t)(head * kv->n_ctx + row) * kv->row_bytes;
+static uint8_t *head_cache(uint8_t *base, const tug_kv_layer *kv, int head) {
+    return base + (size_t)(head * kv->n_rows) * kv->row_bytes;
 }
 
 static void prepare_tokens(void *ud, int64_t begin, int64_t end, int thread) {
@@ -27,6 +29,7 @@ static void prepare_tokens(void *ud, int64_t begin, int64_t end, int thread) {
     const attn_job *j = ud;
     const tug_kernels *k = &j->be->k;
     const tug_attn_shape *s = j->s;
+    const tug_kv_type type = j->kv->type;
     const int d = s->head_dim, n_half = s->n_rot / 2;
     for (int64_t t = begin; t < end; t++) {
         float *row = j->qkv + t * j->stride;
@@ -42,9 +45,9 @@ static void prepare_tokens(void *ud, int64_t begin, int64_t end, int thread) {
             float *key = keys + (int64_t)h * d;
             k->rmsnorm(key, key, j->k_norm, d, s->eps);
             k->rope(key, cos, sin, n_half);
-            k->kv_store[j->kv->type](cache_row(j->kv->k, j->kv, h, j->pos0 + t), key, d);
-            k->kv_store[j->kv->type](cache_row(j->kv->v, j->kv, h, j->pos0 + t),
-                                     values + (int64_t)h * d, d);
+            const float *value = values + (int64_t)h * d;
+            k->kv_store_k[type](head_cache(j->kv->k, j->kv, h), j->pos0 + t, key, d);
+            k->kv_store_v[type](head_cache(j->kv->v, j->kv, h), j->pos0 + t, value, d);
         }
     }
 }
@@ -66,18 +69,21 @@ void tug_op_attn_prepare(tug_backend *be, const tug_attn_shape *s, float *qkv,
     tug_cpu_for(be, n_tok, 4, n_tok * stride * 2, prepare_tokens, &j);
 }
 
-/* One piece: all query heads of one kv head, for a tile of tokens. */
-static void attend_tile(const attn_job *j, int64_t piece, int thread) {
-    const tug_attn_shape *s = j->s;
-    const int d = s->head_dim, group = s->n_head / s->n_kv_head;
-    /* The last tokens see the longest context: hand them out first. */
-    const int64_t tile = j->n_tile - 1 - piece / s->n_kv_head;
-    const int kv_head = (int)(piece % s->n_kv_head);
-    const int64_t t0 = tile * j->tile_tok;
-    const int64_t t1 = t0 + j->tile_tok < j->n_tok ? t0 + j->tile_tok : j->n_tok;
+static int heads_per_kv(const tug_attn_shape *s) {
+    return s->n_head / s->n_kv_head;
+}
 
-    const size_t tile_floats = (size_t)TUG_CPU_ATTN_QUERIES * TUG_MAX_HEAD_DIM;
-    float *q = j->be->attn_tile + (size_t)thread * 2 * tile_floats, *o = q + tile_floats;
+static float *query_tile(const attn_job *j, int thread) {
+    return j->be->attn_tile +
+           (size_t)thread * 2 * TUG_CPU_ATTN_QUERIES * TUG_MAX_HEAD_DIM;
+}
+
+/* The queries of tokens [t0, t1) at one kv head, side by side in the thread's tile. */
+static tug_attn_args take_queries(const attn_job *j, int kv_head, int64_t t0, int64_t t1,
+                                  int thread) {
+    const tug_attn_shape *s = j->s;
+    const int d = s->head_dim, group = heads_per_kv(s);
+    float *q = query_tile(j, thread);
     int32_t *len = j->be->attn_len + (size_t)thread * TUG_CPU_ATTN_QUERIES;
     int64_t n_q = 0;
     for (int64_t t = t0; t < t1; t++) {
@@ -88,28 +94,49 @@ static void attend_tile(const attn_job *j, int64_t piece, int thread) {
             len[n_q] = (int32_t)(j->pos0 + t + 1);
         }
     }
-    const tug_attn_args a = {
-        .out = o,
+    return (tug_attn_args){
+        .out = q + (size_t)TUG_CPU_ATTN_QUERIES * TUG_MAX_HEAD_DIM,
         .out_stride = d,
         .q = q,
         .q_stride = d,
         .q_len = len,
         .n_q = n_q,
-        .k = cache_row(j->kv->k, j->kv, kv_head, 0),
-        .v = cache_row(j->kv->v, j->kv, kv_head, 0),
+        .k = head_cache(j->kv->k, j->kv, kv_head),
+        .v = head_cache(j->kv->v, j->kv, kv_head),
         .row_bytes = j->kv->row_bytes,
         .head_dim = d,
         .scale = 1.0f / __builtin_sqrtf((float)d),
         .scratch = j->be->attn_scratch + (size_t)thread * tug_attn_scratch_floats(),
     };
+}
+
+static float *output_of(const attn_job *j, int64_t t, int64_t head) {
+    return j->out + (t * j->s->n_head + head) * j->s->head_dim;
+}
+
+static void apply_gate(const attn_job *j, int64_t t, int64_t head) {
+    const int d = j->s->head_dim;
+    const float *gate = j->qkv + t * j->stride + head * 2 * d + d;
+    j->be->k.sigmoid_mul(output_of(j, t, head), gate, d);
+}
+
+/* One piece: all query heads of one kv head, for a tile of tokens. */
+static void attend_tile(const attn_job *j, int64_t piece, int thread) {
+    const tug_attn_shape *s = j->s;
+    const int d = s->head_dim, group = heads_per_kv(s);
+    /* The last tokens see the longest context: hand them out first. */
+    const int64_t tile = j->n_tile - 1 - piece / s->n_kv_head;
+    const int kv_head = (int)(piece % s->n_kv_head);
+    const int64_t t0 = tile * j->tile_tok;
+    const int64_t t1 = t0 + j->tile_tok < j->n_tok ? t0 + j->tile_tok : j->n_tok;
+    const tug_attn_args a = take_queries(j, kv_head, t0, t1, thread);
     j->be->k.attn[j->kv->type](&a);
-    n_q = 0;
+    const float *o = a.out;
     for (int64_t t = t0; t < t1; t++) {
-        for (int g = 0; g < group; g++, n_q++) {
+        for (int g = 0; g < group; g++, o += d) {
             const int64_t head = (int64_t)kv_head * group + g;
-            float *dst = j->out + (t * s->n_head + head) * d;
-            memcpy(dst, o + n_q * d, (size_t)d * sizeof *dst);
-            j->be->k.sigmoid_mul(dst, j->qkv + t * j->stride + head * 2 * d + d, d);
+            memcpy(output_of(j, t, head), o, (size_t)d * sizeof *o);
+            apply_gate(j, t, head);
         }
     }
 }
@@ -118,9 +145,73 @@ static void attend_pieces(void *ud, int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; i++) attend_tile(ud, i, thread);
 }
 
+/* One piece: all query heads of one kv head, for all tokens, for one chunk of rows. */
+static void attend_chunks(void *ud, int64_t begin, int64_t end, int thread) {
+    const attn_job *j = ud;
+    const int64_t stride = tug_attn_part_floats(j->s->head_dim);
+    const int64_t n_q = j->n_tok * heads_per_kv(j->s);
+    for (int64_t i = begin; i < end; i++) {
+        const int kv_head = (int)(i % j->s->n_kv_head);
+        const tug_attn_args a = take_queries(j, kv_head, 0, j->n_tok, thread);
+        j->be->k.attn_chunk[j->kv->type](&a, j->chunk0 + i / j->s->n_kv_head,
+                                         j->parts + i * n_q * stride);
+    }
+}
+
+/* One piece: one query's parts of this round. */
+static void join_parts(void *ud, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    const attn_job *j = ud;
+    const int group = heads_per_kv(j->s), d = j->s->head_dim;
+    const int64_t stride = tug_attn_part_floats(d), n_q = j->n_tok * group;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t kv_head = i / n_q, t = i % n_q / group;
+        const int64_t len = j->pos0 + t + 1, head = kv_head * group + i % group;
+        float *total = j->totals + i * stride;
+        for (int64_t c = 0; c < j->n_chunk; c++) {
+            if (len <= (j->chunk0 + c) * TUG_ATTN_CHUNK) break;
+            const int64_t at = (c * j->s->n_kv_head + kv_head) * n_q + i % n_q;
+            const float *part = j->parts + at * stride;
+            if (j->chunk0 + c == 0) {
+                memcpy(total, part, (size_t)stride * sizeof *part);
+            } else {
+                j->be->k.attn_join(total, part, d);
+            }
+        }
+        if (len > (j->chunk0 + j->n_chunk) * TUG_ATTN_CHUNK) continue;
+        j->be->k.attn_finish(output_of(j, t, head), total, d);
+        apply_gate(j, t, head);
+    }
+}
+
+/* Few tokens are too few pieces of work for many threads.  Then the cache is divided as
+ * well, by chunks, in rounds of as many as there is room for: all threads compute parts,
+ * then all join them, each query's in order, with the bits that one thread gets. */
+static void split_chunks(attn_job *j, int64_t macs) {
+    const int64_t n_q = j->n_tok * j->s->n_head;
+    const int64_t all = (j->pos0 + j->n_tok + TUG_ATTN_CHUNK - 1) / TUG_ATTN_CHUNK;
+    const int64_t room = TUG_CPU_ATTN_PARTS / n_q - 1;
+    j->totals = j->be->attn_parts;
+    j->parts = j->totals + n_q * tug_attn_part_floats(j->s->head_dim);
+    for (; j->chunk0 < all; j->chunk0 += j->n_chunk) {
+        j->n_chunk = all - j->chunk0 < room ? all - j->chunk0 : room;
+        tug_cpu_for(j->be, j->n_chunk * j->s->n_kv_head, 1, macs, attend_chunks, j);
+        tug_cpu_for(j->be, n_q, 2, 4 * n_q * j->n_chunk * j->s->head_dim, join_parts, j);
+    }
+}
+
+/* Whether to share by chunks: only if tiles are too few to share evenly. */
+static bool worth_splitting(const attn_job *j) {
+    const int64_t n_threads = tug_pool_size(j->be->pool), n_kv = j->s->n_kv_head;
+    return j->be->k.attn_chunk[j->kv->type] && n_threads > 1 && j->n_tok <= j->tile_tok &&
+           n_kv < 4 * n_threads && j->pos0 + j->n_tok > TUG_ATTN_CHUNK &&
+           j->n_tok * j->s->n_head <= TUG_CPU_ATTN_PARTS / 4;
+}
+
 void tug_op_attn(tug_backend *be, const tug_attn_shape *s, float *out, const float *qkv,
                  int64_t stride, const tug_kv_layer *kv, int64_t pos0, int64_t n_tok) {
-    const int64_t tile_tok = TUG_CPU_ATTN_QUERIES / (s->n_head / s->n_kv_head);
+    const int64_t tile_tok = TUG_CPU_ATTN_QUERIES / heads_per_kv(s);
+    const int64_t macs = 2 * n_tok * (pos0 + n_tok) * s->n_head * s->head_dim;
     union {
         const float *ro;
         float *rw;
@@ -135,8 +226,11 @@ void tug_op_attn(tug_backend *be, const tug_attn_shape *s, float *out, const flo
                   .n_tok = n_tok,
                   .tile_tok = tile_tok,
                   .n_tile = (n_tok + tile_tok - 1) / tile_tok};
-    tug_cpu_for(be, j.n_tile * s->n_kv_head, 1,
-                2 * n_tok * (pos0 + n_tok) * s->n_head * s->head_dim, attend_pieces, &j);
+    if (worth_splitting(&j)) {
+        split_chunks(&j, macs);
+    } else {
+        tug_cpu_for(be, j.n_tile * s->n_kv_head, 1, macs, attend_pieces, &j);
+    }
 }
 
 /* ---- Gated DeltaNet ------------------------------------------------------------------ */

@@ -24,6 +24,8 @@ typedef struct tug_routing {
 #define TUG_CPU_TILE_ROWS 64
 /* Queries of one attention call: all query heads of a kv head for some tokens. */
 #define TUG_CPU_ATTN_QUERIES 128
+/* Parts of attention that wait to be joined, see split_chunks. */
+#define TUG_CPU_ATTN_PARTS 4096
 
 struct tug_backend {
     tug_kernels k;
@@ -47,6 +49,7 @@ struct tug_backend {
     float *up_tile;      /* (n_threads, n_tok, TUG_CPU_TILE_ROWS) */
     float *attn_tile;    /* (n_threads, 2, TUG_CPU_ATTN_QUERIES, TUG_MAX_HEAD_DIM) */
     int32_t *attn_len;   /* (n_threads, TUG_CPU_ATTN_QUERIES) */
+    float *attn_parts;   /* (TUG_CPU_ATTN_PARTS, TUG_ATTN_PART_OUT + TUG_MAX_HEAD_DIM) */
 };
 
 /* The kernel that multiplies this weight as it lies. */

@@ -17,6 +17,7 @@ static tug_status parse_cache_type(const char *arg, tug_kv_cache_type *out,
         const char *name;
         tug_kv_cache_type type;
     } types[] = {{"f16", TUG_KV_CACHE_F16},
+                 {"i16", TUG_KV_CACHE_I16},
                  {"q8_0", TUG_KV_CACHE_Q8_0},
                  {"f32", TUG_KV_CACHE_F32}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
@@ -24,7 +25,7 @@ static tug_status parse_cache_type(const char *arg, tug_kv_cache_type *out,
         *out = types[i].type;
         return TUG_OK;
     }
-    return TUG_FAIL(err, TUG_EUSAGE, "--cache-type is f16, q8_0 or f32, not '%s'", arg);
+    return TUG_FAIL(err, TUG_EUSAGE, "--cache-type is f16, i16, q8_0 or f32, not '%s'", arg);
 }
 
 tug_status cli_engine_option(cli_engine_options *o, int c, const char *arg,

@@ -54,9 +54,16 @@ static tug_kv_type kv_type(const tug_model *m, tug_kv_cache_type asked) {
     case TUG_KV_CACHE_F16: return TUG_KV_F16;
     case TUG_KV_CACHE_Q8_0: return TUG_KV_Q8_0;
     case TUG_KV_CACHE_F32: return TUG_KV_F32;
+    case TUG_KV_CACHE_I16: return TUG_KV_I16;
     case TUG_KV_CACHE_AUTO: break;
     }
-    return tug_backend_level(m->be) == TUG_CPU_REF ? TUG_KV_F32 : TUG_KV_F16;
+    switch (tug_backend_level(m->be)) {
+    case TUG_CPU_AVX512: return TUG_KV_I16;
+    case TUG_CPU_AVX2: return TUG_KV_F16;
+    case TUG_CPU_REF:
+    case TUG_CPU_LEVELS: break;
+    }
+    return TUG_KV_F32;
 }
 
 static tug_status create_parts(tug_session *s, const tug_session_params *p,

@@ -29,7 +29,9 @@ uint64_t tug_state_recurrent_bytes(const tug_state_shape *s) {
 
 static tug_status create_kv(tug_state *st, const tug_state_shape *s, tug_err *err) {
     size_t size;
-    if (__builtin_mul_overflow((size_t)tug_state_bytes_per_token(s), (size_t)st->n_ctx,
+    /* Whole blocks, as the kernels want it. */
+    const int64_t n_rows = (st->n_ctx / TUG_KV_BLOCK + 1) * TUG_KV_BLOCK;
+    if (__builtin_mul_overflow((size_t)tug_state_bytes_per_token(s), (size_t)n_rows,
                                &size) ||
         size > SIZE_MAX / 2) {
         return TUG_FAIL(err, TUG_ERANGE, "a context of %lld tokens is beyond any memory",
@@ -46,10 +48,10 @@ static tug_status create_kv(tug_state *st, const tug_state_shape *s, tug_err *er
     }
     st->kv_bytes = p;
     st->kv_size = size;
-    const size_t side = (size_t)s->n_kv_head * (size_t)st->n_ctx * kv_row_bytes(s);
+    const size_t side = (size_t)s->n_kv_head * (size_t)n_rows * kv_row_bytes(s);
     for (int i = 0; i < s->n_attn_layer; i++) {
         uint8_t *k = st->kv_bytes + (size_t)i * 2 * side;
-        st->kv[i] = (tug_kv_layer){k, k + side, s->kv_type, kv_row_bytes(s), st->n_ctx};
+        st->kv[i] = (tug_kv_layer){k, k + side, s->kv_type, kv_row_bytes(s), n_rows};
     }
     return TUG_OK;
 }

@@ -198,7 +198,7 @@ def test_greedy_does_not_depend_on_how():
     want = run_json("--ids", ENDLESS, "-n", "30", "--temp", "0")["ids"]
     for args in (["-t", "2"], ["-b", "1"], ["-b", "3"], ["-c", "64"], ["-s", "5"], ["--top-k", "3"]):
         assert run_json("--ids", ENDLESS, "-n", "30", "--temp", "0", *args)["ids"] == want, args
-    for args in (["--cache-type", "q8_0"], ["--cpu", "ref"]):
+    for args in (["--cache-type", "q8_0"], ["--cache-type", "i16", "--cpu", "ref"], ["--cpu", "ref"]):
         assert len(run_json("--ids", ENDLESS, "-n", "30", "--temp", "0", *args)["ids"]) == 30, args
 
 

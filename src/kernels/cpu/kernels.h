@@ -151,20 +151,33 @@ typedef void tug_rmsnorm_gated_fn(float *y, const float *x, const float *w,
 
 /* ---- attention ----------------------------------------------------------------------- */
 
-/* F32 is what the specification level keeps; the others are for speed and room. */
+/* F32 is what the specification level keeps; the others are for speed and room.  I16 is
+ * for processors with integer dot products: int16 values and one scale per row. */
 typedef enum tug_kv_type {
     TUG_KV_F16 = 0,
     TUG_KV_Q8_0,
     TUG_KV_F32,
+    TUG_KV_I16,
     TUG_KV_TYPES
 } tug_kv_type;
 
-/* Bytes of a cache row of n values. */
+/* Bytes of a cache row of n values: of I16, a 64th of a block. */
 size_t tug_kv_row_bytes(tug_kv_type type, int64_t n);
 
-/* Stores one key or value head vector x (n,) as a cache row: f16, f32, or Q8_0 blocks of 32
- * as in quant/blocks.h (then n % 32 == 0). */
-typedef void tug_kv_store_fn(void *row, const float *x, int64_t n);
+/* A cache of one head is whole blocks of this many rows, of every type. */
+#define TUG_KV_BLOCK 64
+
+/* Stores one key or value head vector x (n,) as row `row` of a cache of such rows: f16;
+ * f32; Q8_0 blocks of 32 as in quant/blocks.h (then n % 32 == 0); I16: n int16 and a scale
+ *   s = max(largest |x| / MAX, |x|_2 / TUG_I16_NORM),  x[i] = s * int16[i],
+ * MAX being TUG_I16_KEY_MAX or TUG_I16_VALUE_MAX, so that no sum of products leaves an
+ * int32: of a query with a key by their norms, of weights with values by their sizes.  A
+ * block of I16 is 64-byte aligned, n % 32 == 0, and its values lie as the integer dot
+ * products take them, keys otherwise than values (kernels_attn.h). */
+#define TUG_I16_KEY_MAX   32767.0f
+#define TUG_I16_VALUE_MAX 11585.0f
+#define TUG_I16_NORM      46300.0f
+typedef void tug_kv_store_fn(void *cache, int64_t row, const float *x, int64_t n);
 
 typedef struct tug_attn_args {
     float *out; /* (n_q, head_dim) stride out_stride */
@@ -173,7 +186,7 @@ typedef struct tug_attn_args {
     int64_t q_stride;
     const int32_t *q_len; /* (n_q,): query i attends to cache rows [0, q_len[i]), >= 1 */
     int64_t n_q;
-    const void *k, *v; /* (n_ctx, head_dim) rows of one kv head, row_bytes apart */
+    const void *k, *v; /* (n_ctx, head_dim), caches of one kv head */
     size_t row_bytes;
     int head_dim; /* a multiple of 32, at most TUG_MAX_HEAD_DIM */
     float scale;
@@ -181,11 +194,36 @@ typedef struct tug_attn_args {
 } tug_attn_args;
 #define TUG_MAX_HEAD_DIM 512
 
+/* The SIMD kernels attend to chunks of TUG_ATTN_CHUNK cache rows, counted from row 0, and
+ * join the results of the chunks in order.  So the chunks of one query may be computed
+ * apart, on several threads, and joined afterwards, with the same bits.
+ * The result of a chunk is a part, (tug_attn_part_floats(head_dim),): the largest score,
+ * the sum of the weights exp(score - largest), then from TUG_ATTN_PART_OUT on the weighted
+ * sum of the values. */
+#define TUG_ATTN_CHUNK    512
+#define TUG_ATTN_QUERIES  256
+#define TUG_ATTN_PART_OUT 16
+static inline int64_t tug_attn_part_floats(int head_dim) {
+    return TUG_ATTN_PART_OUT + head_dim;
+}
+
 /* Floats of scratch that any attention kernel may use. */
 size_t tug_attn_scratch_floats(void);
 
 /* out[i] = softmax(scale * q[i] . K[0:q_len[i]]) V[0:q_len[i]].  Any order of queries. */
 typedef void tug_attn_fn(const tug_attn_args *a);
+
+/* parts (n_q, tug_attn_part_floats(head_dim)), 64-byte aligned = the parts of the a->n_q
+ * queries, at most TUG_ATTN_QUERIES, for rows [chunk * TUG_ATTN_CHUNK, (chunk + 1) *
+ * TUG_ATTN_CHUNK); a->out is not used.  The part of a query that sees none of these rows
+ * is not to be joined. */
+typedef void tug_attn_chunk_fn(const tug_attn_args *a, int64_t chunk, float *parts);
+
+/* total += part, for one query.  A total begins as its first chunk's part. */
+typedef void tug_attn_join_fn(float *total, const float *part, int head_dim);
+
+/* out (head_dim,) = the result of a total of all the rows that a query sees. */
+typedef void tug_attn_finish_fn(float *out, const float *total, int head_dim);
 
 /* ---- the table ----------------------------------------------------------------------- */
 
@@ -209,8 +247,11 @@ typedef struct tug_kernels {
     tug_delta_fn *delta;
     tug_delta_gates_fn *delta_gates;
     tug_rmsnorm_gated_fn *rmsnorm_gated;
-    tug_kv_store_fn *kv_store[TUG_KV_TYPES];
+    tug_kv_store_fn *kv_store_k[TUG_KV_TYPES], *kv_store_v[TUG_KV_TYPES];
     tug_attn_fn *attn[TUG_KV_TYPES];
+    tug_attn_chunk_fn *attn_chunk[TUG_KV_TYPES]; /* NULL: only whole, with attn */
+    tug_attn_join_fn *attn_join;                 /* these two go with attn_chunk */
+    tug_attn_finish_fn *attn_finish;
 } tug_kernels;
 
 /* level must be one that tug_cpu_detect() allows. */

@@ -11,31 +11,95 @@ size_t tug_kv_row_bytes(tug_kv_type type, int64_t n) {
     switch (type) {
     case TUG_KV_F16: return values * 2;
     case TUG_KV_Q8_0: return values / 32 * 34;
+    case TUG_KV_I16: return values * 2 + sizeof(float);
     case TUG_KV_F32:
     case TUG_KV_TYPES: break;
     }
     return values * 4;
 }
 
-void tug_kernels_init_attn(tug_kernels *k, tug_cpu_level level) {
-    k->kv_store[TUG_KV_F16] = tug_kv_store_f16_ref;
-    k->kv_store[TUG_KV_Q8_0] = tug_kv_store_q8_0_ref;
-    k->kv_store[TUG_KV_F32] = tug_kv_store_f32_ref;
-    k->attn[TUG_KV_F16] = tug_attn_f16_ref;
-    k->attn[TUG_KV_Q8_0] = tug_attn_q8_0_ref;
-    k->attn[TUG_KV_F32] = tug_attn_f32_ref;
+/* At most TUG_ATTN_QUERIES queries, from the first of `a`. */
+static void tile_by_chunks(const tug_attn_args *a, tug_attn_chunk_fn *chunk) {
+    const int64_t stride = tug_attn_part_floats(a->head_dim);
+    float *total = a->scratch + TUG_ATTN_SCRATCH_CHUNK;
+    float *part = total + a->n_q * stride;
+    int64_t longest = 0;
+    for (int64_t i = 0; i < a->n_q; i++) {
+        if (a->q_len[i] > longest) longest = a->q_len[i];
+    }
+    chunk(a, 0, total);
+    for (int64_t c = 1; c * TUG_ATTN_CHUNK < longest; c++) {
+        chunk(a, c, part);
+        for (int64_t i = 0; i < a->n_q; i++) {
+            if (a->q_len[i] <= c * TUG_ATTN_CHUNK) continue;
+            tug_attn_join_avx2(total + i * stride, part + i * stride, a->head_dim);
+        }
+    }
+    for (int64_t i = 0; i < a->n_q; i++) {
+        tug_attn_finish_avx2(a->out + i * a->out_stride, total + i * stride, a->head_dim);
+    }
+}
 
-    if (level < TUG_CPU_AVX2) return;
-    k->kv_store[TUG_KV_F16] = tug_kv_store_f16_avx2;
-    k->kv_store[TUG_KV_Q8_0] = tug_kv_store_q8_0_avx2;
+void tug_attn_by_chunks(const tug_attn_args *a, tug_attn_chunk_fn *chunk) {
+    tug_attn_args tile = *a;
+    for (int64_t left = a->n_q; left > 0; left -= tile.n_q) {
+        tile.n_q = left < TUG_ATTN_QUERIES ? left : TUG_ATTN_QUERIES;
+        tile_by_chunks(&tile, chunk);
+        tile.q += tile.n_q * tile.q_stride;
+        tile.q_len += tile.n_q;
+        tile.out += tile.n_q * tile.out_stride;
+    }
+}
+
+static void choose_avx2(tug_kernels *k) {
+    k->kv_store_k[TUG_KV_F16] = tug_kv_store_f16_avx2;
+    k->kv_store_v[TUG_KV_F16] = tug_kv_store_f16_avx2;
+    k->kv_store_k[TUG_KV_Q8_0] = tug_kv_store_q8_0_avx2;
+    k->kv_store_v[TUG_KV_Q8_0] = tug_kv_store_q8_0_avx2;
     k->attn[TUG_KV_F16] = tug_attn_f16_avx2;
     k->attn[TUG_KV_Q8_0] = tug_attn_q8_0_avx2;
     k->attn[TUG_KV_F32] = tug_attn_f32_avx2;
+    k->attn[TUG_KV_I16] = tug_attn_i16_avx2;
+    k->attn_chunk[TUG_KV_F16] = tug_attn_chunk_f16_avx2;
+    k->attn_chunk[TUG_KV_Q8_0] = tug_attn_chunk_q8_0_avx2;
+    k->attn_chunk[TUG_KV_F32] = tug_attn_chunk_f32_avx2;
+    k->attn_chunk[TUG_KV_I16] = tug_attn_chunk_i16_avx2;
+    k->attn_join = tug_attn_join_avx2;
+    k->attn_finish = tug_attn_finish_avx2;
+}
 
-    if (level < TUG_CPU_AVX512) return;
-    k->kv_store[TUG_KV_F16] = tug_kv_store_f16_avx512;
-    k->kv_store[TUG_KV_Q8_0] = tug_kv_store_q8_0_avx512;
+/* An f32 cache is for those who doubt the others: it keeps its f32 arithmetic. */
+static void choose_avx512(tug_kernels *k) {
+    k->kv_store_k[TUG_KV_F16] = tug_kv_store_f16_avx512;
+    k->kv_store_v[TUG_KV_F16] = tug_kv_store_f16_avx512;
+    k->kv_store_k[TUG_KV_Q8_0] = tug_kv_store_q8_0_avx512;
+    k->kv_store_v[TUG_KV_Q8_0] = tug_kv_store_q8_0_avx512;
+    k->kv_store_k[TUG_KV_I16] = tug_kv_store_k_i16_avx512;
+    k->kv_store_v[TUG_KV_I16] = tug_kv_store_v_i16_avx512;
     k->attn[TUG_KV_F16] = tug_attn_f16_avx512;
     k->attn[TUG_KV_Q8_0] = tug_attn_q8_0_avx512;
-    k->attn[TUG_KV_F32] = tug_attn_f32_avx512;
+    k->attn[TUG_KV_I16] = tug_attn_i16_avx512;
+    k->attn_chunk[TUG_KV_F16] = tug_attn_chunk_f16_avx512;
+    k->attn_chunk[TUG_KV_Q8_0] = tug_attn_chunk_q8_0_avx512;
+    k->attn_chunk[TUG_KV_I16] = tug_attn_chunk_i16_avx512;
+}
+
+void tug_kernels_init_attn(tug_kernels *k, tug_cpu_level level) {
+    k->kv_store_k[TUG_KV_F16] = tug_kv_store_f16_ref;
+    k->kv_store_v[TUG_KV_F16] = tug_kv_store_f16_ref;
+    k->kv_store_k[TUG_KV_Q8_0] = tug_kv_store_q8_0_ref;
+    k->kv_store_v[TUG_KV_Q8_0] = tug_kv_store_q8_0_ref;
+    k->kv_store_k[TUG_KV_F32] = tug_kv_store_f32_ref;
+    k->kv_store_v[TUG_KV_F32] = tug_kv_store_f32_ref;
+    k->kv_store_k[TUG_KV_I16] = tug_kv_store_k_i16_ref;
+    k->kv_store_v[TUG_KV_I16] = tug_kv_store_v_i16_ref;
+    k->attn[TUG_KV_F16] = tug_attn_f16_ref;
+    k->attn[TUG_KV_Q8_0] = tug_attn_q8_0_ref;
+    k->attn[TUG_KV_F32] = tug_attn_f32_ref;
+    k->attn[TUG_KV_I16] = tug_attn_i16_ref;
+    for (int i = 0; i < TUG_KV_TYPES; i++) k->attn_chunk[i] = NULL;
+    k->attn_join = NULL;
+    k->attn_finish = NULL;
+    if (level >= TUG_CPU_AVX2) choose_avx2(k);
+    if (level >= TUG_CPU_AVX512) choose_avx512(k);
 }

@@ -1,5 +1,5 @@
-/* attn_ref.c - the specification of attention over a cache of f16, f32 or Q8_0 rows, and of
- * how a row is stored.  Two passes, in double; never tuned.
+/* attn_ref.c - the specification of attention over a cache of rows of each type, and of how a
+ * row is stored.  Two passes, in double; never tuned.
  * SPDX-License-Identifier: MIT */
 #include <math.h>
 #include <string.h>
@@ -10,10 +10,11 @@
 /* A Q8_0 block: an f16 scale, then 32 signed bytes. */
 enum { Q8_0_ELEMS = 32, Q8_0_BYTES = 34 };
 
-void tug_kv_store_f16_ref(void *row, const float *x, int64_t n) {
+void tug_kv_store_f16_ref(void *cache, int64_t row, const float *x, int64_t n) {
+    char *to = (char *)cache + row * n * 2;
     for (int64_t i = 0; i < n; i++) {
         const tug_f16 h = tug_f32_to_f16(x[i]);
-        memcpy((char *)row + i * 2, &h, sizeof h);
+        memcpy(to + i * 2, &h, sizeof h);
     }
 }
 
@@ -41,29 +42,65 @@ static void store_q8_0_block(void *block, const float *x) {
     memcpy((char *)block + 2, q, sizeof q);
 }
 
-void tug_kv_store_q8_0_ref(void *row, const float *x, int64_t n) {
+void tug_kv_store_q8_0_ref(void *cache, int64_t row, const float *x, int64_t n) {
+    char *to = (char *)cache + row * (n / Q8_0_ELEMS) * Q8_0_BYTES;
     for (int64_t i = 0; i < n; i += Q8_0_ELEMS) {
-        store_q8_0_block((char *)row + i / Q8_0_ELEMS * Q8_0_BYTES, x + i);
+        store_q8_0_block(to + i / Q8_0_ELEMS * Q8_0_BYTES, x + i);
     }
 }
 
-void tug_kv_store_f32_ref(void *row, const float *x, int64_t n) {
-    memcpy(row, x, (size_t)n * sizeof *x);
+/* Returns the scale of y (n,). */
+static float to_i16(int16_t *y, const float *x, int64_t n, float most) {
+    float max = 0;
+    double squares = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (fabsf(x[i]) > max) max = fabsf(x[i]);
+        squares += (double)x[i] * (double)x[i];
+    }
+    /* A NaN is in the norm, and no comparison replaces it. */
+    float scale = (float)sqrt(squares) / TUG_I16_NORM;
+    if (max / most > scale) scale = max / most;
+    const float inverse = scale >= 0x1p-126f ? 1.0f / scale : 0.0f;
+    for (int64_t i = 0; i < n; i++) {
+        /* The bounds only matter for NaN, which the scale carries. */
+        const float v = fminf(fmaxf(x[i] * inverse, -most), most);
+        y[i] = (int16_t)nearbyintf(v);
+    }
+    return scale;
 }
 
-typedef void load_row_fn(double *y, const void *row, int64_t n);
+void tug_kv_store_k_i16_ref(void *cache, int64_t row, const float *x, int64_t n) {
+    int16_t y[TUG_MAX_HEAD_DIM];
+    const float scale = to_i16(y, x, n, TUG_I16_KEY_MAX);
+    tug_i16_put_key(cache, row, y, scale, n);
+}
 
-static void load_row_f16(double *y, const void *row, int64_t n) {
+void tug_kv_store_v_i16_ref(void *cache, int64_t row, const float *x, int64_t n) {
+    int16_t y[TUG_MAX_HEAD_DIM];
+    const float scale = to_i16(y, x, n, TUG_I16_VALUE_MAX);
+    tug_i16_put_value(cache, row, y, scale, n);
+}
+
+void tug_kv_store_f32_ref(void *cache, int64_t row, const float *x, int64_t n) {
+    memcpy((float *)cache + row * n, x, (size_t)n * sizeof *x);
+}
+
+/* y (n,) = row `row` of a cache. */
+typedef void load_row_fn(double *y, const void *cache, int64_t row, int64_t n);
+
+static void load_row_f16(double *y, const void *cache, int64_t row, int64_t n) {
+    const char *values = (const char *)cache + row * n * 2;
     for (int64_t i = 0; i < n; i++) {
         tug_f16 h;
-        memcpy(&h, (const char *)row + i * 2, sizeof h);
+        memcpy(&h, values + i * 2, sizeof h);
         y[i] = (double)tug_f16_to_f32(h);
     }
 }
 
-static void load_row_q8_0(double *y, const void *row, int64_t n) {
+static void load_row_q8_0(double *y, const void *cache, int64_t row, int64_t n) {
+    const char *blocks = (const char *)cache + row * (n / Q8_0_ELEMS) * Q8_0_BYTES;
     for (int64_t i = 0; i < n; i++) {
-        const char *block = (const char *)row + i / Q8_0_ELEMS * Q8_0_BYTES;
+        const char *block = blocks + i / Q8_0_ELEMS * Q8_0_BYTES;
         tug_f16 scale;
         int8_t q;
         memcpy(&scale, block, sizeof scale);
@@ -72,30 +109,47 @@ static void load_row_q8_0(double *y, const void *row, int64_t n) {
     }
 }
 
-static void load_row_f32(double *y, const void *row, int64_t n) {
+static void load_row_f32(double *y, const void *cache, int64_t row, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         float f;
-        memcpy(&f, (const char *)row + i * 4, sizeof f);
+        memcpy(&f, (const char *)cache + (row * n + i) * 4, sizeof f);
         y[i] = (double)f;
+    }
+}
+
+static void load_key_i16(double *y, const void *cache, int64_t row, int64_t n) {
+    const int16_t *values = cache;
+    const float scale = tug_i16_scales(cache, row, n)[row % TUG_KV_BLOCK];
+    for (int64_t d = 0; d < n; d++) {
+        y[d] = (double)scale * values[tug_i16_key_at(row, d, n)];
+    }
+}
+
+static void load_value_i16(double *y, const void *cache, int64_t row, int64_t n) {
+    const int16_t *values = cache;
+    const float scale = tug_i16_scales(cache, row, n)[row % TUG_KV_BLOCK];
+    for (int64_t d = 0; d < n; d++) {
+        y[d] = (double)scale * values[tug_i16_value_at(row, d, n)];
     }
 }
 
 static double score(const tug_attn_args *a, const float *q, int64_t row,
                     load_row_fn *load) {
     double k[TUG_MAX_HEAD_DIM], sum = 0;
-    load(k, (const char *)a->k + (size_t)row * a->row_bytes, a->head_dim);
+    load(k, a->k, row, a->head_dim);
     for (int d = 0; d < a->head_dim; d++) sum += (double)q[d] * k[d];
     return (double)a->scale * sum;
 }
 
 /* The scores are computed twice rather than kept: a context has no upper bound here. */
-static void attend(const tug_attn_args *a, int64_t i, load_row_fn *load) {
+static void attend(const tug_attn_args *a, int64_t i, load_row_fn *load,
+                   load_row_fn *load_value) {
     const float *q = a->q + i * a->q_stride;
     double max = -INFINITY, sum = 0, out[TUG_MAX_HEAD_DIM] = {0}, v[TUG_MAX_HEAD_DIM];
     for (int64_t r = 0; r < a->q_len[i]; r++) max = fmax(max, score(a, q, r, load));
     for (int64_t r = 0; r < a->q_len[i]; r++) {
         const double p = exp(score(a, q, r, load) - max);
-        load(v, (const char *)a->v + (size_t)r * a->row_bytes, a->head_dim);
+        load_value(v, a->v, r, a->head_dim);
         for (int d = 0; d < a->head_dim; d++) out[d] += p * v[d];
         sum += p;
     }
@@ -105,13 +159,17 @@ static void attend(const tug_attn_args *a, int64_t i, load_row_fn *load) {
 }
 
 void tug_attn_f16_ref(const tug_attn_args *a) {
-    for (int64_t i = 0; i < a->n_q; i++) attend(a, i, load_row_f16);
+    for (int64_t i = 0; i < a->n_q; i++) attend(a, i, load_row_f16, load_row_f16);
 }
 
 void tug_attn_q8_0_ref(const tug_attn_args *a) {
-    for (int64_t i = 0; i < a->n_q; i++) attend(a, i, load_row_q8_0);
+    for (int64_t i = 0; i < a->n_q; i++) attend(a, i, load_row_q8_0, load_row_q8_0);
 }
 
 void tug_attn_f32_ref(const tug_attn_args *a) {
-    for (int64_t i = 0; i < a->n_q; i++) attend(a, i, load_row_f32);
+    for (int64_t i = 0; i < a->n_q; i++) attend(a, i, load_row_f32, load_row_f32);
+}
+
+void tug_attn_i16_ref(const tug_attn_args *a) {
+    for (int64_t i = 0; i < a->n_q; i++) attend(a, i, load_key_i16, load_value_i16);
 }

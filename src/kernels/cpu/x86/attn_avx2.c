@@ -16,12 +16,13 @@ enum {
 
 /* ---- the cache rows ------------------------------------------------------------------ */
 
-void tug_kv_store_f16_avx2(void *row, const float *x, int64_t n) {
+void tug_kv_store_f16_avx2(void *cache, int64_t row, const float *x, int64_t n) {
+    char *to = (char *)cache + row * n * 2;
     for (int64_t i = 0; i < n; i += 8) {
         const int64_t left = n - i < 8 ? n - i : 8;
         const __m128i h =
             _mm256_cvtps_ph(load_left(x + i, left), _MM_FROUND_TO_NEAREST_INT);
-        memcpy((char *)row + i * 2, &h, (size_t)left * 2);
+        memcpy(to + i * 2, &h, (size_t)left * 2);
     }
 }
 
@@ -43,8 +44,8 @@ static uint32_t max_lane(__m256i v) {
     return (uint32_t)_mm_cvtsi128_si32(m);
 }
 
-void tug_kv_store_q8_0_avx2(void *row, const float *x, int64_t n) {
-    char *block = row;
+void tug_kv_store_q8_0_avx2(void *cache, int64_t row, const float *x, int64_t n) {
+    char *block = (char *)cache + row * (n / Q8_0_ELEMS) * Q8_0_BYTES;
     const __m256 sign = _mm256_set1_ps(-0.0f);
     for (int64_t i = 0; i < n; i += Q8_0_ELEMS, block += Q8_0_BYTES) {
         __m256 v[4];
@@ -69,27 +70,51 @@ void tug_kv_store_q8_0_avx2(void *row, const float *x, int64_t n) {
     }
 }
 
-static void expand_f16(float *y, const char *row, int n) {
+static void expand_f16(float *y, const char *cache, int64_t row, int c, int n,
+                       int head_dim) {
+    const char *from = cache + (row * head_dim + c) * 2;
     for (int i = 0; i < n; i += 8) {
-        const __m128i h = _mm_loadu_si128((const __m128i *)(row + i * 2));
+        const __m128i h = _mm_loadu_si128((const __m128i *)(from + i * 2));
         _mm256_store_ps(y + i, _mm256_cvtph_ps(h));
     }
 }
 
-static void expand_f32(float *y, const char *row, int n) {
-    memcpy(y, row, (size_t)n * sizeof *y);
+static void expand_f32(float *y, const char *cache, int64_t row, int c, int n,
+                       int head_dim) {
+    memcpy(y, cache + (row * head_dim + c) * 4, (size_t)n * sizeof *y);
 }
 
-static void expand_q8_0(float *y, const char *row, int n) {
-    for (int i = 0; i < n; i += Q8_0_ELEMS, row += Q8_0_BYTES) {
+static void expand_q8_0(float *y, const char *cache, int64_t row, int c, int n,
+                        int head_dim) {
+    const char *block = cache + (row * head_dim + c) / Q8_0_ELEMS * Q8_0_BYTES;
+    for (int i = 0; i < n; i += Q8_0_ELEMS, block += Q8_0_BYTES) {
         tug_f16 scale;
-        memcpy(&scale, row, sizeof scale);
+        memcpy(&scale, block, sizeof scale);
         const __m256 d = _mm256_set1_ps(_cvtsh_ss(scale));
         for (int j = 0; j < Q8_0_ELEMS; j += 8) {
-            const __m128i q = _mm_loadl_epi64((const __m128i *)(row + 2 + j));
+            const __m128i q = _mm_loadl_epi64((const __m128i *)(block + 2 + j));
             const __m256 v = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q));
             _mm256_store_ps(y + i + j, _mm256_mul_ps(d, v));
         }
+    }
+}
+
+/* The layout is made for AVX-512; here it only has to be right. */
+static void expand_key_i16(float *y, const char *cache, int64_t row, int c, int n,
+                           int head_dim) {
+    const int16_t *values = (const int16_t *)(const void *)cache;
+    const float scale = tug_i16_scales(cache, row, head_dim)[row % TUG_KV_BLOCK];
+    for (int d = 0; d < n; d++) {
+        y[d] = scale * (float)values[tug_i16_key_at(row, c + d, head_dim)];
+    }
+}
+
+static void expand_value_i16(float *y, const char *cache, int64_t row, int c, int n,
+                             int head_dim) {
+    const int16_t *values = (const int16_t *)(const void *)cache;
+    const float scale = tug_i16_scales(cache, row, head_dim)[row % TUG_KV_BLOCK];
+    for (int d = 0; d < n; d++) {
+        y[d] = scale * (float)values[tug_i16_value_at(row, c + d, head_dim)];
     }
 }
 
@@ -109,7 +134,7 @@ INLINE __m256 sum_each_of_8(const __m256 *v) {
  * the weights. */
 INLINE void score_tile(walk *w, int i, int nq, int r, int at) {
     const tug_attn_args *a = w->a;
-    const float *q = a->q + (w->q0 + i) * a->q_stride;
+    const float *q = a->q + i * a->q_stride;
     const float *k = w->expanded + r * a->head_dim;
     const char *ahead = fetch(w, a->head_dim * 2);
     __m256 acc[TILE_Q * TILE_ROWS];
@@ -182,6 +207,7 @@ static void weigh(const walk *w, int i) {
 INLINE void gather_tile(walk *w, int i, int nq, int c, const float *v, int v_stride) {
     const tug_attn_args *a = w->a;
     float *out = query_out(w, i) + c;
+    const int64_t out_stride = tug_attn_part_floats(a->head_dim);
     const float *p = w->weights + i * BLOCK;
     const int n = visible(w, i);
     const char *ahead = fetch(w, n * 16);
@@ -189,7 +215,7 @@ INLINE void gather_tile(walk *w, int i, int nq, int c, const float *v, int v_str
     for (int m = 0; m < nq; m++) {
         const __m256 rescale = _mm256_set1_ps(w->rescale[i + m]);
         for (int j = 0; j < TILE_COLS; j++) {
-            const __m256 before = _mm256_loadu_ps(out + m * a->out_stride + 8 * j);
+            const __m256 before = _mm256_loadu_ps(out + m * out_stride + 8 * j);
             acc[m * TILE_COLS + j] = _mm256_mul_ps(rescale, before);
         }
     }
@@ -207,7 +233,7 @@ INLINE void gather_tile(walk *w, int i, int nq, int c, const float *v, int v_str
     }
     for (int m = 0; m < nq; m++) {
         for (int j = 0; j < TILE_COLS; j++) {
-            _mm256_storeu_ps(out + m * a->out_stride + 8 * j, acc[m * TILE_COLS + j]);
+            _mm256_storeu_ps(out + m * out_stride + 8 * j, acc[m * TILE_COLS + j]);
         }
     }
 }
@@ -223,23 +249,63 @@ static void gather(walk *w, int i, int nq, int c, int n) {
     }
 }
 
-static void divide(float *out, float sum, int n) {
-    for (int d = 0; d < n; d += 8) {
-        const __m256 all = _mm256_loadu_ps(out + d);
-        _mm256_storeu_ps(out + d, _mm256_div_ps(all, _mm256_set1_ps(sum)));
-    }
-}
-
 /* ---- the kernels --------------------------------------------------------------------- */
 
+void tug_attn_chunk_f16_avx2(const tug_attn_args *a, int64_t chunk, float *parts) {
+    attend_chunk(a, chunk, parts,
+                 &(attn_steps){expand_f16, expand_f16, score, weigh, gather});
+}
+
+void tug_attn_chunk_q8_0_avx2(const tug_attn_args *a, int64_t chunk, float *parts) {
+    attend_chunk(a, chunk, parts,
+                 &(attn_steps){expand_q8_0, expand_q8_0, score, weigh, gather});
+}
+
+void tug_attn_chunk_f32_avx2(const tug_attn_args *a, int64_t chunk, float *parts) {
+    attend_chunk(a, chunk, parts,
+                 &(attn_steps){expand_f32, expand_f32, score, weigh, gather});
+}
+
+void tug_attn_chunk_i16_avx2(const tug_attn_args *a, int64_t chunk, float *parts) {
+    attend_chunk(a, chunk, parts,
+                 &(attn_steps){expand_key_i16, expand_value_i16, score, weigh, gather});
+}
+
 void tug_attn_f16_avx2(const tug_attn_args *a) {
-    attend(a, &(attn_steps){expand_f16, score, weigh, gather, divide});
+    tug_attn_by_chunks(a, tug_attn_chunk_f16_avx2);
 }
 
 void tug_attn_q8_0_avx2(const tug_attn_args *a) {
-    attend(a, &(attn_steps){expand_q8_0, score, weigh, gather, divide});
+    tug_attn_by_chunks(a, tug_attn_chunk_q8_0_avx2);
 }
 
 void tug_attn_f32_avx2(const tug_attn_args *a) {
-    attend(a, &(attn_steps){expand_f32, score, weigh, gather, divide});
+    tug_attn_by_chunks(a, tug_attn_chunk_f32_avx2);
+}
+
+void tug_attn_i16_avx2(const tug_attn_args *a) {
+    tug_attn_by_chunks(a, tug_attn_chunk_i16_avx2);
+}
+
+void tug_attn_join_avx2(float *total, const float *part, int head_dim) {
+    const float max = total[0] > part[0] ? total[0] : part[0];
+    const __m256 ours = exp_ps(_mm256_set1_ps(total[0] - max));
+    const __m256 theirs = exp_ps(_mm256_set1_ps(part[0] - max));
+    total[0] = max;
+    total[1] = total[1] * _mm256_cvtss_f32(ours) + part[1] * _mm256_cvtss_f32(theirs);
+    for (int d = TUG_ATTN_PART_OUT; d < TUG_ATTN_PART_OUT + head_dim; d += 8) {
+        const __m256 sum = _mm256_mul_ps(_mm256_load_ps(total + d), ours);
+        _mm256_store_ps(total + d,
+                        _mm256_fmadd_ps(_mm256_load_ps(part + d), theirs, sum));
+    }
+}
+
+void tug_attn_finish_avx2(float *out, const float *total, int head_dim) {
+    const __m256 sum = _mm256_set1_ps(total[1]);
+    for (int d = 0; d < head_dim; d += 8) {
+        const __m256 all = _mm256_load_ps(total + TUG_ATTN_PART_OUT + d);
+        /* 0 is added for its sign: -0 may have met blocks that the query does not see. */
+        const __m256 mean = _mm256_div_ps(all, sum);
+        _mm256_storeu_ps(out + d, _mm256_add_ps(mean, _mm256_setzero_ps()));
+    }
 }

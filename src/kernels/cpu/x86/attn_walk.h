@@ -1,5 +1,5 @@
-/* attn_walk.h - how the SIMD attention kernels walk over queries and cache rows; what
- * they do on the way is in attn_<isa>.c.
+/* attn_walk.h - how the attention kernels in f32 arithmetic walk over queries and the rows
+ * of a chunk; what they do on the way is in attn_<isa>.c.
  *
  * Online softmax over blocks of 64 cache rows.  K of a block is expanded to f32, 16 rows at
  * a time, and scored for all queries; the scores become weights; V is expanded, 64 columns
@@ -30,10 +30,10 @@ enum {
     Q8_0_BYTES = 34
 };
 
-/* The state of one call: up to TUG_ATTN_QUERIES of its queries at one block of rows. */
+/* The state of one call at one block of rows. */
 typedef struct walk {
     const tug_attn_args *a;
-    int64_t q0; /* the first query in flight */
+    float *parts; /* (n_q, tug_attn_part_floats(head_dim)) */
     int n_q;
     int64_t r0;                    /* the first row of the block */
     int n_rows;                    /* of the block that any query may see */
@@ -45,8 +45,12 @@ typedef struct walk {
 
 /* What an instruction set has to do. */
 typedef struct attn_steps {
-    /* y (n,) = n values of a cache row as f32; n is a multiple of 32, y aligned to 64. */
-    void (*expand)(float *y, const char *row, int n);
+    /* y (n,) = the n values from column c on of a row of K or V, of head_dim values, as
+     * f32; n and c are multiples of 32, y aligned to 64. */
+    void (*expand_key)(float *y, const char *cache, int64_t row, int c, int n,
+                       int head_dim);
+    void (*expand_value)(float *y, const char *cache, int64_t row, int c, int n,
+                         int head_dim);
     /* Scores of the nq queries from i with the n rows of K expanded, which begin at row
      * `first` of the block.  A tile of rows may go beyond n, not beyond K_ROWS: what is
      * scored there is not used. */
@@ -56,13 +60,11 @@ typedef struct attn_steps {
     /* out = rescale out + weights V for the nq queries from i and the n columns expanded
      * (32 or V_COLS), which begin at column c. */
     void (*gather)(walk *w, int i, int nq, int c, int n);
-    /* out (n,) /= sum, at the end. */
-    void (*divide)(float *out, float sum, int n);
 } attn_steps;
 
 /* How many rows of the block query i may see. */
 static inline int visible(const walk *w, int i) {
-    const int64_t n = w->a->q_len[w->q0 + i] - w->r0;
+    const int64_t n = w->a->q_len[i] - w->r0;
     return n < 0 ? 0 : n > BLOCK ? BLOCK : (int)n;
 }
 
@@ -75,7 +77,7 @@ static inline int tile_queries(const walk *w, int i) {
 }
 
 static inline float *query_out(const walk *w, int i) {
-    return w->a->out + (w->q0 + i) * w->a->out_stride;
+    return w->parts + i * tug_attn_part_floats(w->a->head_dim) + TUG_ATTN_PART_OUT;
 }
 
 /* From where a tile fetches the next `bytes`: one cache line per 256 multiply-adds keeps
@@ -95,12 +97,12 @@ static inline void fetch_from(walk *w, const void *rows, int64_t first, int n) {
 /* Scores of all queries with the block, fetching its V meanwhile. */
 INLINE void score_block(walk *w, const attn_steps *steps) {
     const tug_attn_args *a = w->a;
-    const char *k = (const char *)a->k + (size_t)w->r0 * a->row_bytes;
     fetch_from(w, a->v, w->r0, w->n_rows);
     for (int first = 0; first < w->n_rows; first += K_ROWS) {
         const int n = w->n_rows - first < K_ROWS ? w->n_rows - first : K_ROWS;
-        for (int r = 0; r < n; r++, k += a->row_bytes) {
-            steps->expand(w->expanded + r * a->head_dim, k, a->head_dim);
+        for (int r = 0; r < n; r++) {
+            steps->expand_key(w->expanded + r * a->head_dim, a->k, w->r0 + first + r, 0,
+                              a->head_dim, a->head_dim);
         }
         for (int i = 0, nq; i < w->n_q; i += nq) {
             nq = tile_queries(w, i);
@@ -117,10 +119,8 @@ INLINE void gather_block(walk *w, const attn_steps *steps) {
     fetch_from(w, a->k, w->r0 + BLOCK, BLOCK);
     for (int c = 0, n; c < a->head_dim; c += n) {
         n = a->head_dim - c < V_COLS ? 32 : V_COLS;
-        const char *v = (const char *)a->v + (size_t)w->r0 * a->row_bytes +
-                        a->row_bytes * (size_t)c / (size_t)a->head_dim;
-        for (int r = 0; r < w->n_rows; r++, v += a->row_bytes) {
-            steps->expand(w->expanded + r * n, v, n);
+        for (int r = 0; r < w->n_rows; r++) {
+            steps->expand_value(w->expanded + r * n, a->v, w->r0 + r, c, n, a->head_dim);
         }
         for (int i = 0, nq; i < w->n_q; i += nq) {
             nq = tile_queries(w, i);
@@ -129,12 +129,12 @@ INLINE void gather_block(walk *w, const attn_steps *steps) {
     }
 }
 
-/* The maximum starts at -FLT_MAX, not at -inf: rows that all score -inf then weigh 0. */
+/* The maximum starts at -FLT_MAX, not at -inf: rows that all score -inf then weigh 0.
+ * Returns how far the longest query sees. */
 static inline int64_t begin_queries(const walk *w) {
     int64_t longest = 0;
     for (int i = 0; i < w->n_q; i++) {
-        const int64_t len = w->a->q_len[w->q0 + i];
-        if (len > longest) longest = len;
+        if (w->a->q_len[i] > longest) longest = w->a->q_len[i];
         w->max[i] = -FLT_MAX;
         w->sum[i] = 0;
         memset(query_out(w, i), 0, (size_t)w->a->head_dim * sizeof(float));
@@ -142,27 +142,27 @@ static inline int64_t begin_queries(const walk *w) {
     return longest;
 }
 
-INLINE void attend(const tug_attn_args *a, const attn_steps *steps) {
-    walk w = {.a = a, .expanded = a->scratch};
+INLINE void attend_chunk(const tug_attn_args *a, int64_t chunk, float *parts,
+                         const attn_steps *steps) {
+    walk w = {.a = a, .parts = parts, .n_q = (int)a->n_q, .expanded = a->scratch};
     w.weights = w.expanded + K_ROWS * TUG_MAX_HEAD_DIM;
     w.max = w.weights + TUG_ATTN_QUERIES * BLOCK;
     w.sum = w.max + TUG_ATTN_QUERIES;
     w.rescale = w.sum + TUG_ATTN_QUERIES;
-    for (; w.q0 < a->n_q; w.q0 += w.n_q) {
-        const int64_t left = a->n_q - w.q0;
-        w.n_q = left < TUG_ATTN_QUERIES ? (int)left : TUG_ATTN_QUERIES;
-        const int64_t longest = begin_queries(&w);
-        for (w.r0 = 0; w.r0 < longest; w.r0 += BLOCK) {
-            w.n_rows = longest - w.r0 < BLOCK ? (int)(longest - w.r0) : BLOCK;
-            score_block(&w, steps);
-            for (int i = 0; i < w.n_q; i++) {
-                if (visible(&w, i) > 0) steps->weigh(&w, i);
-            }
-            gather_block(&w, steps);
-        }
+    const int64_t longest = begin_queries(&w), next = (chunk + 1) * TUG_ATTN_CHUNK;
+    const int64_t end = longest < next ? longest : next;
+    for (w.r0 = chunk * TUG_ATTN_CHUNK; w.r0 < end; w.r0 += BLOCK) {
+        w.n_rows = end - w.r0 < BLOCK ? (int)(end - w.r0) : BLOCK;
+        score_block(&w, steps);
         for (int i = 0; i < w.n_q; i++) {
-            steps->divide(query_out(&w, i), w.sum[i], a->head_dim);
+            if (visible(&w, i) > 0) steps->weigh(&w, i);
         }
+        gather_block(&w, steps);
+    }
+    for (int i = 0; i < w.n_q; i++) {
+        float *part = query_out(&w, i) - TUG_ATTN_PART_OUT;
+        part[0] = w.max[i];
+        part[1] = w.sum[i];
     }
 }
 

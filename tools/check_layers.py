@@ -19,9 +19,9 @@ LAYERS = {
     "tokenizer": ["base"],
     "chat": ["base", "json"],
     "kernels/cpu": ["base", "quant"],
-    "backend": ["base", "quant", "kernels/cpu"],
+    "backend": ["base", "quant", "kernels/cpu", "include"],
     "memory": ["base", "quant", "backend"],
-    "model": ["base", "quant", "gguf", "backend", "memory"],
+    "model": ["base", "quant", "gguf", "backend", "memory", "include"],
     "engine": ["base", "quant", "gguf", "tokenizer", "backend", "memory", "model", "include"],
     "cli": ["base", "json", "quant", "gguf", "tokenizer", "chat", "engine", "include"],
 }
@@ -35,7 +35,7 @@ STRIP = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.S)
 
 
 def module(path):
-    if path in ("tug.h", "tug_status.h"):
+    if path in ("tug.h", "tug_status.h", "tug_profile.h"):
         return "include"
     for name in sorted(LAYERS, key=len, reverse=True):
         if path.startswith(name + "/"):

@@ -46,6 +46,8 @@ static tug_status create_kv(tug_state *st, const tug_state_shape *s, tug_err *er
     }
     st->kv_bytes = p;
     st->kv_size = size;
+    st->n_attn_layer = s->n_attn_layer;
+    st->n_kv_head = s->n_kv_head;
     const size_t side = (size_t)s->n_kv_head * (size_t)st->n_ctx * kv_row_bytes(s);
     for (int i = 0; i < s->n_attn_layer; i++) {
         uint8_t *k = st->kv_bytes + (size_t)i * 2 * side;
@@ -102,4 +104,41 @@ void tug_state_free(tug_state *st) {
 void tug_state_reset(tug_state *st) {
     st->n_tokens = 0; /* cache rows beyond n_tokens are never read */
     if (st->recurrent) memset(st->recurrent, 0, st->recurrent_size);
+}
+
+/* ---- rows of the cache --------------------------------------------------------------- */
+
+size_t tug_state_row_bytes(const tug_state *st) {
+    const size_t per_head = st->n_attn_layer > 0 ? st->kv[0].row_bytes : 0;
+    return 2 * (size_t)st->n_attn_layer * (size_t)st->n_kv_head * per_head;
+}
+
+/* Row `row` of head `head`: of the keys for even `side`, of the values for odd. */
+static uint8_t *cache_row(const tug_state *st, int layer, int side, int head,
+                          int64_t row) {
+    const tug_kv_layer *kv = &st->kv[layer];
+    return (side % 2 ? kv->v : kv->k) +
+           ((size_t)head * (size_t)kv->n_ctx + (size_t)row) * kv->row_bytes;
+}
+
+void tug_state_read_rows(const tug_state *st, int64_t row, int64_t n, uint8_t *dst) {
+    for (int64_t r = row; r < row + n; r++) {
+        for (int i = 0; i < 2 * st->n_attn_layer * st->n_kv_head; i++) {
+            const int head = i / 2 % st->n_kv_head, layer = i / 2 / st->n_kv_head;
+            const size_t bytes = st->kv[layer].row_bytes;
+            memcpy(dst, cache_row(st, layer, i, head, r), bytes);
+            dst += bytes;
+        }
+    }
+}
+
+void tug_state_write_rows(tug_state *st, int64_t row, int64_t n, const uint8_t *src) {
+    for (int64_t r = row; r < row + n; r++) {
+        for (int i = 0; i < 2 * st->n_attn_layer * st->n_kv_head; i++) {
+            const int head = i / 2 % st->n_kv_head, layer = i / 2 / st->n_kv_head;
+            const size_t bytes = st->kv[layer].row_bytes;
+            memcpy(cache_row(st, layer, i, head, r), src, bytes);
+            src += bytes;
+        }
+    }
 }

@@ -23,7 +23,8 @@ LAYERS = {
     "memory": ["base", "quant", "backend"],
     "model": ["base", "quant", "gguf", "backend", "memory", "include"],
     "engine": ["base", "quant", "gguf", "tokenizer", "backend", "memory", "model", "include"],
-    "cli": ["base", "json", "quant", "gguf", "tokenizer", "chat", "engine", "include"],
+    "bench": ["base", "json", "include"],
+    "cli": ["base", "bench", "json", "quant", "gguf", "tokenizer", "chat", "engine", "include"],
 }
 LIMIT = {".c": 800, ".h": 400, ".cu": 800, ".cuh": 400}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)

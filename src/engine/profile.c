@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "base/sys.h"
+#include "memory/meminfo.h"
 
 /* ---- profile ------------------------------------------------------------------------- */
 
@@ -94,6 +95,15 @@ tug_status tug_limits_probe_create(tug_limits_probe **out, tug_model *model,
     size_t want = 4 * largest_cache();
     if (want < MIN_PROBE_BYTES) want = MIN_PROBE_BYTES;
     if (want > MAX_PROBE_BYTES) want = MAX_PROBE_BYTES;
+    const uint64_t available = tug_memory_available();
+    if (want > available / 4) want = MIN_PROBE_BYTES;
+    if (want > available) {
+        return TUG_FAIL(
+            err, TUG_ENOMEM,
+            "the bandwidth probe needs %zu MB, but only %llu MB are free: end "
+            "other programs",
+            want >> 20, (unsigned long long)available >> 20);
+    }
     tug_limits_probe *p = tug_alloc_zero(sizeof *p);
     if (!p) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the bandwidth probe");
     void *map = tug_sys.mmap(NULL, want, PROT_READ | PROT_WRITE,

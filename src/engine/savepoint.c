@@ -13,6 +13,7 @@
 
 #include "base/sys.h"
 #include "engine/session_impl.h"
+#include "memory/meminfo.h"
 
 /* ---- rows that marks need ------------------------------------------------------------ */
 
@@ -50,8 +51,7 @@ tug_status tug_session_keep_rows(tug_session *s, int64_t n, tug_err *err) {
     const int64_t from = u->row + u->n; /* a canceled append kept more than it wrote */
     if (end <= from || row_bytes == 0) return TUG_OK;
     TUG_TRY(reserve_rows(u, end - u->row, row_bytes, err));
-    tug_state_read_rows(&s->state, from, end - from,
-                        u->bytes + (size_t)u->n * row_bytes);
+    tug_state_read_rows(&s->state, from, end - from, u->bytes + (size_t)u->n * row_bytes);
     u->n = end - u->row;
     return TUG_OK;
 }
@@ -74,6 +74,12 @@ static size_t logits_bytes(const tug_session *s) {
 }
 
 static tug_status new_mark(tug_session_mark **out, tug_session *s, tug_err *err) {
+    const uint64_t bytes = s->state.recurrent_size + logits_bytes(s);
+    if (bytes > tug_memory_available()) {
+        return TUG_FAIL(err, TUG_ENOMEM,
+                        "a save point needs %.1f MB, but less is free: destroy others",
+                        (double)bytes * 1e-6);
+    }
     tug_session_mark *m = tug_alloc_zero(sizeof *m);
     if (m) m->recurrent = tug_alloc_aligned(64, s->state.recurrent_size);
     if (m) m->logits = tug_alloc(logits_bytes(s));

@@ -96,7 +96,10 @@ tug_verdict tug_verdict_of(const tug_profile *p, const tug_load *load,
     return v;
 }
 
-static void say_stage(const tug_verdict *v, tug_buf *out) {
+static void say_stage(const tug_verdict *v, double limit, tug_buf *out) {
+    if (limit < 0.5) {
+        tug_buf_text(out, ", and other instructions of the kernels more than that");
+    }
     tug_buf_printf(out, "; most time goes to %s (%.0f %%, at %.0f %% of its limit)",
                    tug_stage_name(v->stage), 100 * v->stage_time, 100 * v->stage_limit);
 }
@@ -108,14 +111,14 @@ void tug_verdict_say(const tug_verdict *v, const tug_limits *l, tug_buf *out) {
                        "compute-bound: the multiplications alone need %.0f %% of the "
                        "time at the measured peaks (%.0f GMAC/s int8, %.0f f32)",
                        100 * v->compute, l->int8_macs_s * 1e-9, l->f32_macs_s * 1e-9);
-        say_stage(v, out);
+        say_stage(v, v->compute, out);
         break;
     case TUG_BOUND_BANDWIDTH:
         tug_buf_printf(out,
                        "bandwidth-bound: reading weights, cache and state alone needs "
                        "%.0f %% of the time at the measured %.1f GB/s",
                        100 * v->bandwidth, l->read_bytes_s * 1e-9);
-        say_stage(v, out);
+        say_stage(v, v->bandwidth, out);
         break;
     case TUG_BOUND_STARVED:
         tug_buf_printf(out,
@@ -137,7 +140,7 @@ void tug_verdict_say(const tug_verdict *v, const tug_limits *l, tug_buf *out) {
                        "bound by overhead: neither the memory (%.0f %%) nor the "
                        "multipliers (%.0f %%) are near their limit",
                        100 * v->bandwidth, 100 * v->compute);
-        say_stage(v, out);
+        say_stage(v, 1.0, out);
         break;
     }
 }

@@ -18,8 +18,8 @@
 #include "base/rng.h"
 #include "base/sys.h"
 #include "base/threads.h"
-#include "bench/peak.h"
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/probe.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
@@ -52,6 +52,7 @@ typedef struct bench_case {
 typedef struct bench {
     tug_pool *pool;
     tug_kernels k;
+    tug_probe_kernels probe;
     unsigned char *weights;            /* DECODE_BYTES of valid blocks of any type */
     unsigned char *act[TUG_ACT_COUNT]; /* MAX_TOKENS rows of up to 8192 columns */
     float *y;                          /* (MAX_TOKENS, 8192) */
@@ -84,31 +85,25 @@ static double seconds(const bench *b) {
 enum { PEAK_ROUNDS = 200000 };
 
 static void peak_piece(void *ud, int64_t begin, int64_t end, int thread) {
-    (void)ud, (void)thread;
-    for (int64_t i = begin; i < end; i++) peak_int8_avx512(PEAK_ROUNDS);
+    const bench *b = ud;
+    (void)thread;
+    for (int64_t i = begin; i < end; i++) (void)b->probe.int8(PEAK_ROUNDS);
 }
 
 static double measure_peak(bench *b) {
-    if (tug_cpu_detect() < TUG_CPU_AVX512) return 0;
     const int64_t pieces = 4 * tug_pool_size(b->pool);
-    const double start = seconds(b);
-    tug_pool_for(b->pool, pieces, 1, peak_piece, NULL);
-    return (double)pieces * PEAK_ROUNDS * PEAK_MACS_PER_ROUND / (seconds(b) - start);
+    const double per_piece = b->probe.int8(PEAK_ROUNDS), start = seconds(b);
+    tug_pool_for(b->pool, pieces, 1, peak_piece, b);
+    return (double)pieces * per_piece / (seconds(b) - start);
 }
 
 enum { READ_PIECE = 1 << 20 };
 
 static void read_piece(void *ud, int64_t begin, int64_t end, int thread) {
-    (void)thread;
     const bench *b = ud;
+    (void)thread;
     for (int64_t i = begin; i < end; i++) {
-        const uint64_t *p = (const uint64_t *)(const void *)(b->weights + i * READ_PIECE);
-        uint64_t sum[8] = {0};
-        for (int64_t j = 0; j < READ_PIECE / 8; j += 8) {
-            __builtin_prefetch(p + j + 1024, 0, 2);
-            for (int l = 0; l < 8; l++) sum[l] += p[j + l];
-        }
-        for (int l = 0; l < 8; l++) __asm__ volatile("" ::"r"(sum[l]));
+        b->probe.read(b->weights + i * READ_PIECE, READ_PIECE);
     }
 }
 
@@ -303,6 +298,7 @@ int main(int argc, char **argv) {
     b.rounds = o.rounds;
     b.busy = o.busy;
     b.k.level = o.level;
+    b.probe = tug_probe_kernels_of(o.level);
     tug_kernels_init_linear(&b.k, o.level);
     if (!setup(&b)) {
         (void)fprintf(stderr, "bench_linear: out of memory, it needs about 400 MB\n");

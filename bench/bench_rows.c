@@ -16,8 +16,8 @@
 
 #include "base/rng.h"
 #include "base/sys.h"
-#include "bench/peak_f32.h"
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/probe.h"
 #include "tests/kernels/delta_chunked.h"
 
 enum {
@@ -226,9 +226,7 @@ static double cpu_seconds(void) {
 static double measure_peak(tug_cpu_level level) {
     const int64_t rounds = 100000;
     const double start = cpu_seconds();
-    const double macs = level == TUG_CPU_AVX512 ? peak_f32_avx512(rounds)
-                        : level == TUG_CPU_AVX2 ? peak_f32_avx2(rounds)
-                                                : 0;
+    const double macs = tug_probe_kernels_of(level).f32(rounds);
     return 2 * macs / (cpu_seconds() - start);
 }
 

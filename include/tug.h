@@ -100,7 +100,7 @@ TUG_NODISCARD tug_status tug_session_create(tug_session **out, tug_model *model,
 void tug_session_destroy(tug_session **session);
 
 /* Computes n >= 1 more tokens.  TUG_ERANGE when they do not fit in the context or an id is
- * no token; then nothing has changed.  After TUG_ECANCELED, tug_session_n_tokens says how
+ * no token (TUG_ENOMEM: see save points); then nothing has changed.  After TUG_ECANCELED, tug_session_n_tokens says how
  * many were kept, and the logits are those of the last one kept. */
 TUG_NODISCARD tug_status tug_session_append(tug_session *session, const int32_t *ids,
                                             int64_t n, tug_err *err);
@@ -119,6 +119,31 @@ const float *tug_session_logits(const tug_session *session);
 int64_t tug_session_n_tokens(const tug_session *session); /* so far */
 int64_t tug_session_n_ctx(const tug_session *session);
 void tug_session_reset(tug_session *session); /* back to zero tokens, memory is kept */
+
+/* ---- save points ---------------------------------------------------------------------- */
+
+/* A place in a session to come back to.  The recurrent state cannot be shortened, so a save
+ * point holds a copy of it (75 MB for the 80B model) and of the logits; the KV cache is
+ * shared with the session.
+ *
+ *     tug_session_save(session, &mark, &err);
+ *     tug_session_append(session, some, n, &err);
+ *     tug_session_restore(session, mark, &err);      // as if `some` had never been there
+ *
+ * Save points of a session form one line.  After a restore to an early one, appending keeps
+ * a copy of what later ones need of the cache, row by row, so that these can still be
+ * restored; destroy those that are not wanted any more first and it keeps nothing.  Saving
+ * there makes a new line: later save points are lost (restoring one is TUG_ESTATE). */
+typedef struct tug_session_mark tug_session_mark;
+
+/* *mark NULL: makes one; otherwise it is moved here.  On failure it is as it was. */
+TUG_NODISCARD tug_status tug_session_save(tug_session *session, tug_session_mark **mark,
+                                          tug_err *err);
+/* TUG_ESTATE when the mark is another session's or lost; then nothing has changed. */
+TUG_NODISCARD tug_status tug_session_restore(tug_session *session,
+                                             const tug_session_mark *mark, tug_err *err);
+void tug_session_mark_destroy(tug_session_mark **mark); /* before or after its session */
+int64_t tug_session_mark_n_tokens(const tug_session_mark *mark);
 
 /* ---- sampling ------------------------------------------------------------------------ */
 

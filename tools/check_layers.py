@@ -19,12 +19,13 @@ LAYERS = {
     "tokenizer": ["base"],
     "chat": ["base", "json"],
     "kernels/cpu": ["base", "quant"],
-    "backend": ["base", "quant", "kernels/cpu"],
+    "backend": ["base", "quant", "kernels/cpu", "include"],
     "memory": ["base", "quant", "backend"],
-    "model": ["base", "quant", "gguf", "backend", "memory"],
+    "model": ["base", "quant", "gguf", "backend", "memory", "include"],
     "engine": ["base", "quant", "gguf", "tokenizer", "backend", "memory", "model", "include"],
     "synth": ["base", "json", "quant", "gguf", "tokenizer"],
-    "cli": ["base", "json", "quant", "gguf", "tokenizer", "chat", "synth", "engine", "include"],
+    "bench": ["base", "json", "include"],
+    "cli": ["base", "bench", "json", "quant", "gguf", "tokenizer", "chat", "synth", "engine", "include"],
 }
 LIMIT = {".c": 800, ".h": 400, ".cu": 800, ".cuh": 400}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
@@ -36,7 +37,7 @@ STRIP = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.S)
 
 
 def module(path):
-    if path in ("tug.h", "tug_status.h"):
+    if path in ("tug.h", "tug_status.h", "tug_profile.h"):
         return "include"
     for name in sorted(LAYERS, key=len, reverse=True):
         if path.startswith(name + "/"):

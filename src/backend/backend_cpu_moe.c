@@ -12,6 +12,7 @@
 
 #include "backend/backend.h"
 #include "backend/backend_impl.h"
+#include "backend/backend_stage.h"
 
 typedef struct moe_job {
     tug_backend *be;
@@ -219,6 +220,7 @@ void tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float
                  .n_tok = n_tok};
     tug_cpu_for(be, n_tok, 16, n_tok * w->gate.n_mat * 4, route_tokens, &j);
     assign_slots(&j);
+    tug_stage_enter_experts(be, w, be->routing.n_active);
     convert_inputs(&j);
 
     j.n_shared_pieces = n_pieces(w->sh_gate.n_rows);

@@ -7,7 +7,7 @@
  * waits until every worker is idle, so a job's data may live on the caller's stack.
  *
  * INVARIANTS
- *  1. fn, ud, n, grain, next are written only while idle == n_workers.
+ *  1. fn, ud, n, grain, next, clock are written only while idle == n_workers.
  *  2. A worker touches the job only between seeing epoch e and adding itself to idle.
  *  3. `sleeping` is read by the caller after the epoch store and written by workers
  *     before their last look at epoch, both seq_cst, so no wake-up is lost.
@@ -42,13 +42,14 @@ struct tug_pool {
     _Atomic int next_index; /* hands each worker its thread number */
     pthread_mutex_t lock;   /* guards the condition variable only */
     pthread_cond_t wake;
+    tug_pool_clock *clock; /* borrowed; NULL: nobody measures; see invariant 1 */
 };
 
 static inline void cpu_relax(void) {
     __builtin_ia32_pause();
 }
 
-static void run_pieces(tug_pool *p, int thread) {
+static void take_pieces(tug_pool *p, int thread) {
     for (;;) {
         const int64_t begin =
             atomic_fetch_add_explicit(&p->next, p->grain, memory_order_relaxed);
@@ -56,6 +57,16 @@ static void run_pieces(tug_pool *p, int thread) {
         const int64_t end = p->n - begin < p->grain ? p->n : begin + p->grain;
         p->fn(p->ud, begin, end, thread);
     }
+}
+
+static void run_pieces(tug_pool *p, int thread) {
+    if (!p->clock) {
+        take_pieces(p, thread);
+        return;
+    }
+    const double start = tug_now();
+    take_pieces(p, thread);
+    p->clock->thread[thread].busy[p->clock->stage] += tug_now() - start;
 }
 
 static void wait_for_epoch_after(tug_pool *p, unsigned seen) {
@@ -134,6 +145,14 @@ int tug_pool_size(const tug_pool *pool) {
     return pool->n_workers + 1;
 }
 
+void tug_pool_set_clock(tug_pool *pool, tug_pool_clock *clock) {
+    pool->clock = clock;
+}
+
+tug_pool_clock *tug_pool_get_clock(const tug_pool *pool) {
+    return pool->clock;
+}
+
 void tug_pool_for(tug_pool *p, int64_t n, int64_t grain, tug_range_fn *fn, void *ud) {
     if (n <= 0) return;
     TUG_CHECK(grain >= 1);
@@ -141,6 +160,7 @@ void tug_pool_for(tug_pool *p, int64_t n, int64_t grain, tug_range_fn *fn, void 
         fn(ud, 0, n, 0);
         return;
     }
+    const double start = p->clock ? tug_now() : 0.0;
     p->fn = fn;
     p->ud = ud;
     p->n = n;
@@ -159,4 +179,5 @@ void tug_pool_for(tug_pool *p, int64_t n, int64_t grain, tug_range_fn *fn, void 
             sched_yield();
         }
     }
+    if (p->clock) p->clock->job[p->clock->stage] += tug_now() - start;
 }

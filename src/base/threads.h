@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "base/pool_clock.h"
 #include "base/status.h"
 
 typedef struct tug_pool tug_pool;
@@ -21,6 +22,11 @@ TUG_NODISCARD tug_status tug_pool_create(tug_pool **out, int n_threads, tug_err 
 void tug_pool_destroy(tug_pool **pool); /* nulls the pointer; NULL is fine */
 
 int tug_pool_size(const tug_pool *pool);
+
+/* From now on jobs are timed into `clock`, made for as many threads; NULL: not.  Borrowed;
+ * between jobs only. */
+void tug_pool_set_clock(tug_pool *pool, tug_pool_clock *clock);
+tug_pool_clock *tug_pool_get_clock(const tug_pool *pool);
 
 /* Runs fn over [0, n) in pieces of `grain` items (the last may be shorter), handed out
  * in order to whichever thread is free; returns when all are done.  Only one call at a

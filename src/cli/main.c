@@ -14,6 +14,7 @@ static const struct {
 } commands[] = {
     {"run", cmd_run, "generate text from a prompt, or chat"},
     {"eval", cmd_eval, "perplexity of a text, log-likelihood of token ids"},
+    {"bench", cmd_bench, "how fast a model is here, and what bounds it"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
     {"inspect", cmd_inspect, "what is in a GGUF file"},
     {"render", cmd_render, "the exact prompt text of a chat request"},

@@ -2,9 +2,18 @@
 #ifndef TUG_ENGINE_ENGINE_IMPL_H
 #define TUG_ENGINE_ENGINE_IMPL_H
 
+#include "base/pool_clock.h"
 #include "gguf/gguf.h"
 #include "model/forward.h"
 #include "tug.h"
+#include "tug_profile.h"
+
+/* Filled by sessions between tug_model_profile_start and _stop. */
+typedef struct tug_recorder {
+    tug_pool_clock *clock; /* owned; NULL: nobody measures */
+    int64_t n_tokens, n_batches;
+    tug_work work[TUG_STAGE_COUNT];
+} tug_recorder;
 
 struct tug_model {
     tug_gguf *gguf;                  /* owned: the weights live in its maps */
@@ -16,6 +25,7 @@ struct tug_model {
     uint64_t n_params, n_bytes;
     float temperature, top_p;
     int32_t top_k;
+    tug_recorder recorder;
 };
 
 /* The network of a model: for tests that tap it. */

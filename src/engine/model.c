@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/sys.h"
 #include "engine/engine_impl.h"
+#include "engine/profile.h"
 #include "engine/vocab.h"
 #include "memory/meminfo.h"
 #include "model/pack.h"
@@ -112,6 +113,7 @@ tug_status tug_model_open(tug_model **out, const tug_model_params *params, tug_e
 void tug_model_close(tug_model **model) {
     tug_model *m = *model;
     if (!m) return;
+    tug_recorder_close(&m->recorder);
     tug_weights_free(&m->net.weights);
     tug_tokenizer_destroy(&m->tokenizer);
     tug_backend_destroy(&m->be);

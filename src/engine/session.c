@@ -5,21 +5,13 @@
  *  2. have_logits <=> n_tokens > 0, and then row 0 of scratch.logits is the last token's.
  * SPDX-License-Identifier: MIT */
 #include "base/sys.h"
-#include "engine/engine_impl.h"
+#include "engine/session_impl.h"
 #include "memory/meminfo.h"
+#include "model/work.h"
 
 #define DEFAULT_BATCH 512
 /* Left for everything else when a context is sized by the memory there is. */
 #define SPARE_BYTES (256u << 20)
-
-struct tug_session {
-    tug_model *model; /* borrowed */
-    tug_state state;
-    tug_scratch scratch;
-    tug_progress_fn *on_prefill;
-    void *ud;
-    bool have_logits;
-};
 
 /* ---- life ---------------------------------------------------------------------------- */
 
@@ -99,6 +91,8 @@ tug_status tug_session_create(tug_session **out, tug_model *model,
 void tug_session_destroy(tug_session **session) {
     tug_session *s = *session;
     if (!s) return;
+    tug_session_orphan_marks(s);
+    tug_free(s->undo.bytes);
     tug_state_free(&s->state);
     tug_scratch_free(&s->scratch);
     tug_free(s);
@@ -125,12 +119,28 @@ static tug_status check_ids(const tug_session *s, const int32_t *ids, int64_t n,
     return TUG_OK;
 }
 
+static void run_pass(tug_session *s, const int32_t *ids, int64_t n_tok) {
+    tug_recorder *r = &s->model->recorder;
+    if (r->clock) {
+        tug_work_add_pass(r->work, &s->model->net, &s->state, s->state.n_tokens, n_tok);
+        r->n_tokens += n_tok;
+        r->n_batches++;
+    }
+    tug_forward(&s->model->net, &s->state, &s->scratch, ids, n_tok);
+}
+
+static void run_head(tug_session *s, int64_t row, int64_t n) {
+    tug_recorder *r = &s->model->recorder;
+    if (r->clock) tug_work_add_head(r->work, &s->model->net, n);
+    tug_head(&s->model->net, &s->scratch, row, n);
+}
+
 /* Logits of rows [from, n) of the pass that just ran, a few rows at a time. */
 static void report_rows(tug_session *s, int64_t from, int64_t n, int64_t base,
                         tug_logits_fn *fn, void *ud) {
     for (int64_t row = from; row < n; row += TUG_HEAD_ROWS) {
         const int64_t n_row = n - row < TUG_HEAD_ROWS ? n - row : TUG_HEAD_ROWS;
-        tug_head(&s->model->net, &s->scratch, row, n_row);
+        run_head(s, row, n_row);
         for (int64_t i = 0; i < n_row; i++) {
             fn(ud, base + row + i, s->scratch.logits + i * s->model->net.shape.n_vocab);
         }
@@ -141,9 +151,10 @@ tug_status tug_session_append_each(tug_session *s, const int32_t *ids, int64_t n
                                    int64_t first, tug_logits_fn *fn, void *ud,
                                    tug_err *err) {
     TUG_TRY(check_ids(s, ids, n, err));
+    TUG_TRY(tug_session_keep_rows(s, n, err));
     for (int64_t at = 0; at < n;) {
         const int64_t n_tok = n - at < s->scratch.max_tok ? n - at : s->scratch.max_tok;
-        tug_forward(&s->model->net, &s->state, &s->scratch, ids + at, n_tok);
+        run_pass(s, ids + at, n_tok);
         if (fn && first < at + n_tok) {
             report_rows(s, first > at ? first - at : 0, n_tok, at, fn, ud);
         }
@@ -151,7 +162,7 @@ tug_status tug_session_append_each(tug_session *s, const int32_t *ids, int64_t n
         const bool go_on =
             !s->on_prefill || s->on_prefill(s->ud, (uint64_t)at, (uint64_t)n);
         if (at == n || !go_on) {
-            tug_head(&s->model->net, &s->scratch, n_tok - 1, 1);
+            run_head(s, n_tok - 1, 1);
             s->have_logits = true;
         }
         if (at < n && !go_on) {
@@ -179,6 +190,7 @@ int64_t tug_session_n_ctx(const tug_session *s) {
 }
 
 void tug_session_reset(tug_session *s) {
+    tug_session_undo(s);
     tug_state_reset(&s->state);
     s->have_logits = false;
 }

@@ -48,6 +48,9 @@ static tug_status create_kv(tug_state *st, const tug_state_shape *s, tug_err *er
     }
     st->kv_bytes = p;
     st->kv_size = size;
+    st->n_attn_layer = s->n_attn_layer;
+    st->n_kv_head = s->n_kv_head;
+    st->head_dim = s->head_dim;
     const size_t side = (size_t)s->n_kv_head * (size_t)n_rows * kv_row_bytes(s);
     for (int i = 0; i < s->n_attn_layer; i++) {
         uint8_t *k = st->kv_bytes + (size_t)i * 2 * side;
@@ -104,4 +107,39 @@ void tug_state_free(tug_state *st) {
 void tug_state_reset(tug_state *st) {
     st->n_tokens = 0; /* cache rows beyond n_tokens are never read */
     if (st->recurrent) memset(st->recurrent, 0, st->recurrent_size);
+}
+
+/* ---- rows of the cache --------------------------------------------------------------- */
+
+size_t tug_state_row_bytes(const tug_state *st) {
+    const size_t per_head = st->n_attn_layer > 0 ? st->kv[0].row_bytes : 0;
+    return 2 * (size_t)st->n_attn_layer * (size_t)st->n_kv_head * per_head;
+}
+
+/* The cache of keys (even `side`) or values (odd) of one head. */
+static uint8_t *head_cache(const tug_state *st, int layer, int side, int head) {
+    const tug_kv_layer *kv = &st->kv[layer];
+    return (side % 2 ? kv->v : kv->k) + (size_t)head * (size_t)kv->n_rows * kv->row_bytes;
+}
+
+void tug_state_read_rows(const tug_state *st, int64_t row, int64_t n, uint8_t *dst) {
+    for (int64_t r = row; r < row + n; r++) {
+        for (int i = 0; i < 2 * st->n_attn_layer * st->n_kv_head; i++) {
+            const int head = i / 2 % st->n_kv_head, layer = i / 2 / st->n_kv_head;
+            tug_kv_read_row(st->kv[layer].type, i % 2, dst,
+                            head_cache(st, layer, i, head), r, st->head_dim);
+            dst += st->kv[layer].row_bytes;
+        }
+    }
+}
+
+void tug_state_write_rows(tug_state *st, int64_t row, int64_t n, const uint8_t *src) {
+    for (int64_t r = row; r < row + n; r++) {
+        for (int i = 0; i < 2 * st->n_attn_layer * st->n_kv_head; i++) {
+            const int head = i / 2 % st->n_kv_head, layer = i / 2 / st->n_kv_head;
+            tug_kv_write_row(st->kv[layer].type, i % 2, head_cache(st, layer, i, head), r,
+                             src, st->head_dim);
+            src += st->kv[layer].row_bytes;
+        }
+    }
 }

@@ -25,6 +25,7 @@ typedef struct tug_state {
     int64_t n_ctx;          /* tokens the KV cache has room for */
     int64_t n_tokens;       /* tokens so far */
 
+    int n_attn_layer, n_kv_head, head_dim;
     uint8_t *kv_bytes; /* owned map that all kv[] point into; touched as it grows */
     size_t kv_size;
     float *recurrent;      /* owned, all delta[] point into it */
@@ -41,5 +42,13 @@ void tug_state_free(tug_state *st);
 
 /* Back to no tokens. */
 void tug_state_reset(tug_state *st);
+
+/* Bytes of one token in all KV caches together. */
+size_t tug_state_row_bytes(const tug_state *st);
+
+/* Copies the cache rows of tokens [row, row + n) to dst, (n, tug_state_row_bytes), and
+ * back.  n_tokens does not change. */
+void tug_state_read_rows(const tug_state *st, int64_t row, int64_t n, uint8_t *dst);
+void tug_state_write_rows(tug_state *st, int64_t row, int64_t n, const uint8_t *src);
 
 #endif

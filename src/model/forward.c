@@ -8,6 +8,7 @@
 
 #include <math.h>
 
+#include "backend/backend_stage.h"
 #include "base/sys.h"
 
 /* ---- the pass ------------------------------------------------------------------------ */
@@ -31,6 +32,7 @@ static void layer_delta(const tug_net *net, const tug_layer *l, tug_delta_state 
 static void layer_moe(const tug_net *net, const tug_layer *l, tug_scratch *s,
                       int64_t n_tok) {
     const tug_shape *shape = &net->shape;
+    tug_stage_enter(net->be, TUG_STAGE_ROUTER); /* the op goes over to EXPERTS */
     tug_op_rmsnorm(net->be, s->h, s->x, l->ffn_norm, n_tok, shape->dim, shape->eps);
     tug_op_project(net->be, &l->router, 1, s->router, shape->n_expert, s->h, n_tok);
     tug_op_moe(net->be, &l->moe, s->mixed, s->h, s->router, shape->n_expert_used, n_tok);
@@ -61,10 +63,12 @@ void tug_forward(const tug_net *net, tug_state *st, tug_scratch *s, const int32_
                  int64_t n_tok) {
     const tug_shape *shape = &net->shape;
     int i_attn = 0, i_delta = 0;
+    tug_stage_enter(net->be, TUG_STAGE_EMBEDDING);
     tug_op_embed(net->be, s->x, &net->weights.embedding, ids, n_tok);
     rope_table(net, s->rope, st->n_tokens, n_tok);
     for (int i = 0; i < shape->n_layer; i++) {
         const tug_layer *l = &net->weights.layer[i];
+        tug_stage_enter(net->be, l->is_attn ? TUG_STAGE_ATTENTION : TUG_STAGE_DELTANET);
         tug_op_rmsnorm(net->be, s->h, s->x, l->mix_norm, n_tok, shape->dim, shape->eps);
         if (l->is_attn) {
             layer_attn(net, l, &st->kv[i_attn++], s, st->n_tokens, n_tok);
@@ -79,13 +83,16 @@ void tug_forward(const tug_net *net, tug_state *st, tug_scratch *s, const int32_
         tap(net, i, TUG_TAP_LAYER, s, n_tok);
     }
     st->n_tokens += n_tok;
+    tug_stage_enter(net->be, TUG_STAGE_OTHER);
 }
 
 void tug_head(const tug_net *net, tug_scratch *s, int64_t row, int64_t n) {
     const tug_shape *shape = &net->shape;
+    tug_stage_enter(net->be, TUG_STAGE_HEAD);
     tug_op_rmsnorm(net->be, s->h, s->x + row * shape->dim, net->weights.output_norm, n,
                    shape->dim, shape->eps);
     tug_op_project(net->be, &net->weights.head, 1, s->logits, shape->n_vocab, s->h, n);
+    tug_stage_enter(net->be, TUG_STAGE_OTHER);
 }
 
 /* ---- sizes --------------------------------------------------------------------------- */

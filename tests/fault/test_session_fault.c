@@ -12,21 +12,32 @@
 
 #include "fault/fault.h"
 #include "tug.h"
+#include "tug_profile.h"
 
 #define MODEL "tests/golden/data/deep-mixed.gguf"
 
-/* A model, a session, a prompt in two calls, one more token. */
+/* A model, a session, a prompt in two calls, one more token; then back to the prompt and on
+ * with another token, and to the end again. */
 static tug_status use_model(tug_err *err) {
     static const int32_t ids[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
     tug_model *model = NULL;
     tug_session *session = NULL;
+    tug_session_mark *prompt = NULL, *end = NULL;
     tug_status s =
         tug_model_open(&model, &(tug_model_params){.path = MODEL, .n_threads = 1}, err);
     if (s == TUG_OK) {
         s = tug_session_create(&session, model, &(tug_session_params){.n_ctx = 64}, err);
     }
     if (s == TUG_OK) s = tug_session_append(session, ids, 8, err);
+    if (s == TUG_OK) s = tug_session_save(session, &prompt, err);
     if (s == TUG_OK) s = tug_session_append(session, ids + 8, 1, err);
+    if (s == TUG_OK) s = tug_session_save(session, &end, err);
+    if (s == TUG_OK) s = tug_session_restore(session, prompt, err);
+    if (s == TUG_OK) s = tug_session_append(session, ids, 1, err);
+    if (s == TUG_OK) s = tug_session_restore(session, end, err);
+    if (s == TUG_OK) s = tug_model_profile_start(model, err);
+    tug_session_mark_destroy(&prompt);
+    tug_session_mark_destroy(&end);
     tug_session_destroy(&session);
     tug_model_close(&model);
     return s;

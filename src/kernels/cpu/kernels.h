@@ -17,6 +17,7 @@
 #ifndef TUG_KERNELS_CPU_KERNELS_H
 #define TUG_KERNELS_CPU_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -178,6 +179,13 @@ size_t tug_kv_row_bytes(tug_kv_type type, int64_t n);
 #define TUG_I16_VALUE_MAX 11585.0f
 #define TUG_I16_NORM      46300.0f
 typedef void tug_kv_store_fn(void *cache, int64_t row, const float *x, int64_t n);
+
+/* One row of such a cache of keys (or of values) as (tug_kv_row_bytes(type, n),) bytes that
+ * lie together, out of it and back. */
+void tug_kv_read_row(tug_kv_type type, bool is_value, void *dst, const void *cache,
+                     int64_t row, int64_t n);
+void tug_kv_write_row(tug_kv_type type, bool is_value, void *cache, int64_t row,
+                      const void *src, int64_t n);
 
 typedef struct tug_attn_args {
     float *out; /* (n_q, head_dim) stride out_stride */

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "kernels/cpu/kernels_attn.h"
 
+#include <string.h>
+
 size_t tug_attn_scratch_floats(void) {
     return TUG_ATTN_SCRATCH;
 }
@@ -16,6 +18,41 @@ size_t tug_kv_row_bytes(tug_kv_type type, int64_t n) {
     case TUG_KV_TYPES: break;
     }
     return values * 4;
+}
+
+void tug_kv_read_row(tug_kv_type type, bool is_value, void *dst, const void *cache,
+                     int64_t row, int64_t n) {
+    const size_t bytes = tug_kv_row_bytes(type, n);
+    if (type != TUG_KV_I16) {
+        memcpy(dst, (const char *)cache + (size_t)row * bytes, bytes);
+        return;
+    }
+    const int16_t *from = cache;
+    int16_t x[TUG_MAX_HEAD_DIM];
+    for (int64_t d = 0; d < n; d++) {
+        x[d] = from[is_value ? tug_i16_value_at(row, d, n) : tug_i16_key_at(row, d, n)];
+    }
+    memcpy(dst, x, (size_t)n * sizeof *x);
+    memcpy((char *)dst + (size_t)n * sizeof *x,
+           &tug_i16_scales(cache, row, n)[row % TUG_KV_BLOCK], sizeof(float));
+}
+
+void tug_kv_write_row(tug_kv_type type, bool is_value, void *cache, int64_t row,
+                      const void *src, int64_t n) {
+    const size_t bytes = tug_kv_row_bytes(type, n);
+    if (type != TUG_KV_I16) {
+        memcpy((char *)cache + (size_t)row * bytes, src, bytes);
+        return;
+    }
+    int16_t x[TUG_MAX_HEAD_DIM];
+    float scale;
+    memcpy(x, src, (size_t)n * sizeof *x);
+    memcpy(&scale, (const char *)src + (size_t)n * sizeof *x, sizeof scale);
+    if (is_value) {
+        tug_i16_put_value(cache, row, x, scale, n);
+    } else {
+        tug_i16_put_key(cache, row, x, scale, n);
+    }
 }
 
 /* At most TUG_ATTN_QUERIES queries, from the first of `a`. */

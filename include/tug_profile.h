@@ -1,0 +1,96 @@
+/* tug_profile.h - where the time of a model goes, and the limits of the machine it runs
+ * on.  For `tug bench` and other instruments; docs/BENCH.md says what the numbers mean.
+ *
+ *     tug_model_profile_start(model, &err);
+ *     ... tug_session_append ...
+ *     tug_profile p;
+ *     tug_model_profile_stop(model, &p);
+ *
+ * Measuring costs two readings of the clock per thread and shared piece of work, well
+ * under one percent; a model that is not measured pays one predictable branch.
+ * SPDX-License-Identifier: MIT */
+#ifndef TUG_PROFILE_H
+#define TUG_PROFILE_H
+
+#include "tug.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* In the order of the forward pass.  The shared expert is computed in one work list with
+ * the routed ones: its time is in EXPERTS, its bytes and multiplications are its own. */
+typedef enum tug_stage {
+    TUG_STAGE_OTHER = 0, /* between passes: cutting batches, callbacks, the caller */
+    TUG_STAGE_EMBEDDING,
+    TUG_STAGE_ATTENTION, /* norm, projections, cache, attention, output, residual */
+    TUG_STAGE_DELTANET, /* norm, projections, convolution, delta rule, output, residual */
+    TUG_STAGE_ROUTER,   /* norm, router projection, choice of experts */
+    TUG_STAGE_EXPERTS,
+    TUG_STAGE_SHARED,
+    TUG_STAGE_HEAD,     /* norm and logits, where they are wanted */
+    TUG_STAGE_SAMPLING, /* entered by the caller: tug_model_profile_stage */
+    TUG_STAGE_COUNT
+} tug_stage;
+
+/* "embedding", "attention", ... */
+const char *tug_stage_name(tug_stage stage);
+
+/* What must be moved and multiplied, counted from the tensors themselves, not measured. */
+typedef struct tug_work {
+    double bytes;     /* weights once per batch (experts: the chosen ones), rows of the KV
+                     cache once per batch, recurrent state read and written */
+    double macs_int8; /* multiplications of quantised weights, where kernels use int8 */
+    double macs_f32;  /* all others; one per weight and token in both */
+} tug_work;
+
+typedef struct tug_stage_profile {
+    double seconds; /* of the thread that calls */
+    double busy_s;  /* sum over all threads: working */
+    double wait_s;  /* sum over all threads: between their last piece of shared work and
+                       the end of it, or waking up for it */
+    double alone_s; /* sum over the other threads: the caller works by itself */
+    tug_work work;
+} tug_stage_profile;
+
+typedef struct tug_profile {
+    int n_threads;
+    int64_t n_tokens; /* computed while it ran */
+    int64_t n_batches;
+    tug_stage_profile stage[TUG_STAGE_COUNT];
+} tug_profile;
+
+/* From zero.  TUG_ENOMEM is the only failure; starting twice starts over. */
+TUG_NODISCARD tug_status tug_model_profile_start(tug_model *model, tug_err *err);
+
+/* *out gets what was counted; zeros when it was not started. */
+void tug_model_profile_stop(tug_model *model, tug_profile *out);
+
+/* The caller's own time from now on belongs to this stage; nothing when not started. */
+void tug_model_profile_stage(tug_model *model, tug_stage stage);
+
+/* ---- limits of the machine ----------------------------------------------------------- */
+
+/* Of all the model's threads together, at the kernel level it uses. */
+typedef struct tug_limits {
+    double read_bytes_s; /* reading memory that no cache holds */
+    double int8_macs_s;  /* int8 multiply-adds on registers */
+    double f32_macs_s;
+} tug_limits;
+
+typedef struct tug_limits_probe tug_limits_probe;
+
+/* Allocates the memory it reads, 256 MB to 1 GB: four times the largest cache. */
+TUG_NODISCARD tug_status tug_limits_probe_create(tug_limits_probe **out, tug_model *model,
+                                                 tug_err *err);
+void tug_limits_probe_destroy(tug_limits_probe **probe);
+uint64_t tug_limits_probe_bytes(const tug_limits_probe *probe);
+
+/* Measures, about 50 ms: the machine as it is now, with whatever else runs on it. */
+tug_limits tug_limits_probe_run(tug_limits_probe *probe);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

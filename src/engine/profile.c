@@ -1,0 +1,139 @@
+/* profile.c - the measuring half of tug_profile.h.  SPDX-License-Identifier: MIT */
+#include "engine/profile.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/sys.h"
+#include "memory/meminfo.h"
+
+/* ---- profile ------------------------------------------------------------------------- */
+
+const char *tug_stage_name(tug_stage stage) {
+    static const char *const names[TUG_STAGE_COUNT] = {
+        [TUG_STAGE_OTHER] = "other",         [TUG_STAGE_EMBEDDING] = "embedding",
+        [TUG_STAGE_ATTENTION] = "attention", [TUG_STAGE_DELTANET] = "deltanet",
+        [TUG_STAGE_ROUTER] = "router",       [TUG_STAGE_EXPERTS] = "experts",
+        [TUG_STAGE_SHARED] = "shared",       [TUG_STAGE_HEAD] = "head",
+        [TUG_STAGE_SAMPLING] = "sampling"};
+    TUG_CHECK((unsigned)stage < TUG_STAGE_COUNT);
+    return names[stage];
+}
+
+tug_status tug_model_profile_start(tug_model *m, tug_err *err) {
+    if (!m->recorder.clock) {
+        TUG_TRY(
+            tug_pool_clock_create(&m->recorder.clock, tug_backend_n_threads(m->be), err));
+    }
+    m->recorder = (tug_recorder){.clock = m->recorder.clock};
+    tug_pool_clock_reset(m->recorder.clock);
+    tug_backend_set_clock(m->be, m->recorder.clock);
+    return TUG_OK;
+}
+
+void tug_model_profile_stage(tug_model *m, tug_stage stage) {
+    tug_stage_enter(m->be, stage);
+}
+
+void tug_model_profile_stop(tug_model *m, tug_profile *out) {
+    const tug_recorder *r = &m->recorder;
+    tug_pool_clock *c = r->clock;
+    *out = (tug_profile){.n_threads = tug_backend_n_threads(m->be),
+                         .n_tokens = r->n_tokens,
+                         .n_batches = r->n_batches};
+    tug_backend_set_clock(m->be, NULL);
+    if (!c) return;
+    tug_pool_clock_enter(c, c->stage); /* up to now */
+    for (int i = 0; i < TUG_STAGE_COUNT; i++) {
+        const double alone = c->wall[i] - c->job[i];
+        const double shared_busy = tug_pool_clock_busy(c, i);
+        const double wait = out->n_threads * c->job[i] - shared_busy;
+        out->stage[i] = (tug_stage_profile){.seconds = c->wall[i],
+                                            .busy_s = shared_busy + alone,
+                                            .wait_s = wait > 0.0 ? wait : 0.0,
+                                            .alone_s = (out->n_threads - 1) * alone,
+                                            .work = r->work[i]};
+        out->stage[i].work.bytes += c->count[i];
+    }
+    tug_recorder_close(&m->recorder);
+}
+
+void tug_recorder_close(tug_recorder *r) {
+    tug_pool_clock_destroy(&r->clock);
+    *r = (tug_recorder){0};
+}
+
+/* ---- limits -------------------------------------------------------------------------- */
+
+enum {
+    MIN_PROBE_BYTES = 256 << 20,
+    MAX_PROBE_BYTES = 1 << 30,
+};
+
+struct tug_limits_probe {
+    tug_model *model; /* borrowed */
+    uint8_t *memory;  /* owned map, (n_bytes,), touched */
+    size_t n_bytes;
+};
+
+/* Bytes of the last cache level as the kernel tells; 0 when it does not. */
+static size_t largest_cache(void) {
+    char text[32] = "", unit = 'K';
+    unsigned long n = 0;
+    const int fd = tug_sys.open("/sys/devices/system/cpu/cpu0/cache/index3/size", 0, 0);
+    if (fd < 0) return 0;
+    const ssize_t got = tug_sys.read(fd, text, sizeof text - 1);
+    (void)tug_sys.close(fd);
+    if (got <= 0 || sscanf(text, "%lu%c", &n, &unit) < 1 || n > 1u << 20) return 0;
+    return n << (unit == 'M' ? 20 : 10);
+}
+
+tug_status tug_limits_probe_create(tug_limits_probe **out, tug_model *model,
+                                   tug_err *err) {
+    *out = NULL;
+    size_t want = 4 * largest_cache();
+    if (want < MIN_PROBE_BYTES) want = MIN_PROBE_BYTES;
+    if (want > MAX_PROBE_BYTES) want = MAX_PROBE_BYTES;
+    const uint64_t available = tug_memory_available();
+    if (want > available / 4) want = MIN_PROBE_BYTES;
+    if (want > available) {
+        return TUG_FAIL(
+            err, TUG_ENOMEM,
+            "the bandwidth probe needs %zu MB, but only %llu MB are free: end "
+            "other programs",
+            want >> 20, (unsigned long long)available >> 20);
+    }
+    tug_limits_probe *p = tug_alloc_zero(sizeof *p);
+    if (!p) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the bandwidth probe");
+    void *map = tug_sys.mmap(NULL, want, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED) {
+        tug_free(p);
+        return TUG_FAIL(err, TUG_ENOMEM,
+                        "out of memory for the bandwidth probe, which needs %zu MB: end "
+                        "other programs",
+                        want >> 20);
+    }
+    /* Large pages if there are any: the limit is the memory's, not the page table's. */
+    (void)madvise(map, want, MADV_HUGEPAGE);
+    memset(map, 1, want); /* unwritten pages would all be one page of zeros */
+    *p = (tug_limits_probe){.model = model, .memory = map, .n_bytes = want};
+    *out = p;
+    return TUG_OK;
+}
+
+void tug_limits_probe_destroy(tug_limits_probe **probe) {
+    if (!*probe) return;
+    (void)tug_sys.munmap((*probe)->memory, (*probe)->n_bytes);
+    tug_free(*probe);
+    *probe = NULL;
+}
+
+uint64_t tug_limits_probe_bytes(const tug_limits_probe *probe) {
+    return probe->n_bytes;
+}
+
+tug_limits tug_limits_probe_run(tug_limits_probe *probe) {
+    return tug_backend_measure_limits(probe->model->be, probe->memory, probe->n_bytes);
+}

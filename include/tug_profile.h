@@ -57,6 +57,7 @@ typedef struct tug_profile {
     int n_threads;
     int64_t n_tokens; /* computed while it ran */
     int64_t n_batches;
+    double model_bytes; /* of all tensors: what a cache would have to hold */
     tug_stage_profile stage[TUG_STAGE_COUNT];
 } tug_profile;
 
@@ -76,6 +77,7 @@ typedef struct tug_limits {
     double read_bytes_s; /* reading memory that no cache holds */
     double int8_macs_s;  /* int8 multiply-adds on registers */
     double f32_macs_s;
+    double cache_bytes; /* of the largest cache; 0: the system does not tell */
 } tug_limits;
 
 typedef struct tug_limits_probe tug_limits_probe;

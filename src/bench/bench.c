@@ -115,6 +115,7 @@ static void add_profile(tug_profile *sum, const tug_profile *p) {
     sum->n_threads = p->n_threads;
     sum->n_tokens += p->n_tokens;
     sum->n_batches += p->n_batches;
+    sum->model_bytes = p->model_bytes;
     for (int i = 0; i < TUG_STAGE_COUNT; i++) {
         tug_stage_profile *to = &sum->stage[i];
         const tug_stage_profile *from = &p->stage[i];
@@ -157,6 +158,7 @@ static void add_taken(tug_bench_case *c, const taken *t) {
         c->int8_macs_s[c->n_limits] = t->limits.int8_macs_s;
         c->f32_macs_s[c->n_limits++] = t->limits.f32_macs_s;
     }
+    c->cache_bytes = t->limits.cache_bytes;
     add_profile(&c->profile, &t->profile);
     tug_load_add(&c->load, &t->before, &t->after);
 }

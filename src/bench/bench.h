@@ -53,6 +53,7 @@ typedef struct tug_bench_case {
                      each part of a filling */
     double read_bytes_s[TUG_BENCH_REPS], int8_macs_s[TUG_BENCH_REPS],
         f32_macs_s[TUG_BENCH_REPS];
+    double cache_bytes;
     tug_profile profile; /* sum over repetitions, split */
     tug_load load;
 } tug_bench_case;

@@ -119,6 +119,7 @@ static void write_case(tug_json_writer *w, const tug_bench_case *c) {
     spread(w, "read_bytes_s", c->read_bytes_s, c->n_limits);
     spread(w, "int8_macs_s", c->int8_macs_s, c->n_limits);
     spread(w, "f32_macs_s", c->f32_macs_s, c->n_limits);
+    number(w, "cache_bytes", c->cache_bytes);
     tug_json_end_object(w);
     key(w, "stages");
     tug_json_begin_array(w);

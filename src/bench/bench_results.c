@@ -8,7 +8,8 @@ tug_limits tug_bench_limits(const tug_bench_case *c) {
     return (tug_limits){.read_bytes_s =
                             tug_spread_of(c->read_bytes_s, c->n_limits).median,
                         .int8_macs_s = tug_spread_of(c->int8_macs_s, c->n_limits).median,
-                        .f32_macs_s = tug_spread_of(c->f32_macs_s, c->n_limits).median};
+                        .f32_macs_s = tug_spread_of(c->f32_macs_s, c->n_limits).median,
+                        .cache_bytes = c->cache_bytes};
 }
 
 tug_verdict tug_bench_verdict(const tug_bench_case *c) {
@@ -24,7 +25,9 @@ static void add_case(tug_bench_case *sum, const tug_bench_case *c) {
         sum->f32_macs_s[sum->n_limits++] = c->f32_macs_s[i];
     }
     sum->n += c->n;
+    sum->cache_bytes = c->cache_bytes;
     sum->profile.n_threads = c->profile.n_threads;
+    sum->profile.model_bytes = c->profile.model_bytes;
     for (int i = 0; i < TUG_STAGE_COUNT; i++) {
         tug_stage_profile *to = &sum->profile.stage[i];
         const tug_stage_profile *from = &c->profile.stage[i];

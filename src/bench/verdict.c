@@ -77,7 +77,8 @@ tug_verdict tug_verdict_of(const tug_profile *p, const tug_load *load,
     v.starved =
         share(load->run_delay_s + load->steal_s, load->wall_s * (double)p->n_threads);
 
-    if (v.bandwidth > CACHED) {
+    v.cached = v.bandwidth > CACHED || p->model_bytes < limits->cache_bytes;
+    if (v.cached) {
         by_bandwidth = 0.0;
         by_compute = v.compute * seconds;
     }
@@ -136,10 +137,17 @@ void tug_verdict_say(const tug_verdict *v, const tug_limits *l, tug_buf *out) {
         break;
     case TUG_BOUND_OVERHEAD:
     case TUG_BOUND_COUNT:
-        tug_buf_printf(out,
-                       "bound by overhead: neither the memory (%.0f %%) nor the "
-                       "multipliers (%.0f %%) are near their limit",
-                       100 * v->bandwidth, 100 * v->compute);
+        if (v->cached) {
+            tug_buf_printf(out,
+                           "bound by overhead: a cache holds the model, and the "
+                           "multiplications need only %.0f %% of the time",
+                           100 * v->compute);
+        } else {
+            tug_buf_printf(out,
+                           "bound by overhead: neither the memory (%.0f %%) nor the "
+                           "multipliers (%.0f %%) are near their limit",
+                           100 * v->bandwidth, 100 * v->compute);
+        }
         say_stage(v, 1.0, out);
         break;
     }

@@ -28,6 +28,7 @@ typedef struct tug_verdict {
     /* Shares of the time (0..1); of the time of all threads for the last three. */
     double bandwidth, compute; /* least time for all bytes, and for all multiplications */
     double starved, wait, alone;
+    bool cached;        /* memory is no limit: a cache holds the model */
     tug_stage stage;    /* where most of the time went, */
     double stage_time;  /* its share of the time, */
     double stage_limit; /* and how near it is to its own limit */

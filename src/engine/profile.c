@@ -41,7 +41,8 @@ void tug_model_profile_stop(tug_model *m, tug_profile *out) {
     tug_pool_clock *c = r->clock;
     *out = (tug_profile){.n_threads = tug_backend_n_threads(m->be),
                          .n_tokens = r->n_tokens,
-                         .n_batches = r->n_batches};
+                         .n_batches = r->n_batches,
+                         .model_bytes = (double)m->n_bytes};
     tug_backend_set_clock(m->be, NULL);
     if (!c) return;
     tug_pool_clock_enter(c, c->stage); /* up to now */
@@ -74,7 +75,7 @@ enum {
 struct tug_limits_probe {
     tug_model *model; /* borrowed */
     uint8_t *memory;  /* owned map, (n_bytes,), touched */
-    size_t n_bytes;
+    size_t n_bytes, cache_bytes;
 };
 
 /* Bytes of the last cache level as the kernel tells; 0 when it does not. */
@@ -92,7 +93,8 @@ static size_t largest_cache(void) {
 tug_status tug_limits_probe_create(tug_limits_probe **out, tug_model *model,
                                    tug_err *err) {
     *out = NULL;
-    size_t want = 4 * largest_cache();
+    const size_t cache = largest_cache();
+    size_t want = 4 * cache;
     if (want < MIN_PROBE_BYTES) want = MIN_PROBE_BYTES;
     if (want > MAX_PROBE_BYTES) want = MAX_PROBE_BYTES;
     const uint64_t available = tug_memory_available();
@@ -118,7 +120,8 @@ tug_status tug_limits_probe_create(tug_limits_probe **out, tug_model *model,
     /* Large pages if there are any: the limit is the memory's, not the page table's. */
     (void)madvise(map, want, MADV_HUGEPAGE);
     memset(map, 1, want); /* unwritten pages would all be one page of zeros */
-    *p = (tug_limits_probe){.model = model, .memory = map, .n_bytes = want};
+    *p = (tug_limits_probe){
+        .model = model, .memory = map, .n_bytes = want, .cache_bytes = cache};
     *out = p;
     return TUG_OK;
 }
@@ -135,5 +138,8 @@ uint64_t tug_limits_probe_bytes(const tug_limits_probe *probe) {
 }
 
 tug_limits tug_limits_probe_run(tug_limits_probe *probe) {
-    return tug_backend_measure_limits(probe->model->be, probe->memory, probe->n_bytes);
+    tug_limits l =
+        tug_backend_measure_limits(probe->model->be, probe->memory, probe->n_bytes);
+    l.cache_bytes = (double)probe->cache_bytes;
+    return l;
 }

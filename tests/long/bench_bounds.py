@@ -33,19 +33,20 @@ def case_of(j, test):
 
 
 def expect(what, wanted, test, *args):
+    """The case of `args` is bound by one of the words in `wanted`."""
     for _ in range(TRIES):
         case = case_of(bench(*args), test)
         by, load = case["bound"]["by"], case["load"]
         busy = (load["others_cpu_s"] + load["steal_s"]) / (load["wall_s"] * N_CPU)
-        if by == wanted or by != "starved" or busy < 0.05:
+        if by in wanted.split() or by != "starved" or busy < 0.05:
             break
         time.sleep(2)
     else:
         counts["skipped"] += 1
         print(f"skip: {what}: other processes use {100 * busy:.0f} % of this machine")
         return
-    counts["passed" if by == wanted else "failed"] += 1
-    print(f"{'ok  ' if by == wanted else 'FAILED'} {what}: {case['bound']['sentence']}")
+    counts["passed" if by in wanted.split() else "failed"] += 1
+    print(f"{'ok  ' if by in wanted.split() else 'FAILED'} {what}: {case['bound']['sentence']}")
 
 
 def spinning(n):
@@ -61,6 +62,10 @@ def main():
         expect("a batch on a model in cache", "compute", "prefill", "-m", cached, "-p", "512", "-n", "0")
         expect("a batch on a large model", "compute", "prefill", "-m", large, "-p", "512", "-n", "0", "-r", "2")
         expect("tokens one by one on a large model", "bandwidth", "decode", "-m", large, "-p", "1", "-n", "16")
+        with open("/sys/devices/system/cpu/cpu0/cache/index3/size", encoding="ascii") as f:
+            in_cache = int(f.read().strip().rstrip("K")) * 1024 > os.path.getsize(cached)
+        if in_cache:  # a memory that is not read cannot bound
+            expect("tokens one by one on a model in cache", "overhead compute synchronisation", "decode", "-m", cached, "-p", "1", "-n", "64")
         burners = spinning(2 * N_CPU)
         try:
             time.sleep(0.3)

@@ -48,7 +48,7 @@ static void lines(void **state) {
 /* ---- the verdict --------------------------------------------------------------------- */
 
 /* A machine of 50 GB/s, 1000 GMAC/s int8 and 250 f32, and a second of two threads. */
-static const tug_limits limits = {50e9, 1000e9, 250e9};
+static const tug_limits limits = {50e9, 1000e9, 250e9, 0};
 
 static tug_profile one_second(tug_work work) {
     tug_profile p = {.n_threads = 2, .n_tokens = 1};
@@ -85,6 +85,16 @@ static void verdicts(void **state) {
     expect(one_second(little), 0, 0, TUG_BOUND_OVERHEAD,
            "the memory (4 %) nor the multipliers (4 %)");
     expect(one_second(cached), 0, 0, TUG_BOUND_COMPUTE, "compute-bound");
+    tug_profile small = one_second(reading); /* a model of 1 MB, a cache of 2 */
+    small.model_bytes = 1e6;
+    tug_limits large_cache = limits;
+    large_cache.cache_bytes = 2e6;
+    const tug_load quiet = {.wall_s = 1.0};
+    assert_int_equal(tug_verdict_of(&small, &quiet, &large_cache).bound,
+                     TUG_BOUND_OVERHEAD);
+    large_cache.cache_bytes = 0.5e6;
+    assert_int_equal(tug_verdict_of(&small, &quiet, &large_cache).bound,
+                     TUG_BOUND_BANDWIDTH);
     /* 10 % of two threads' time, whoever took it, and whatever else is true. */
     expect(one_second(compute), 0.21, 0, TUG_BOUND_STARVED, "for 10 % of the time");
     expect(one_second(reading), 0.1, 0.3, TUG_BOUND_STARVED, "for 20 % of the time");

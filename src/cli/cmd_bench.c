@@ -215,10 +215,11 @@ static const char *cache_type_name(const bench_command *c) {
     case TUG_KV_CACHE_Q8_0: return "q8_0";
     case TUG_KV_CACHE_F32: return "f32";
     case TUG_KV_CACHE_F16: return "f16";
+    case TUG_KV_CACHE_I16: return "i16";
     case TUG_KV_CACHE_AUTO: break;
     }
-    const tug_model_info info = tug_model_get_info(c->m.model);
-    return strcmp(info.cpu_level, "ref") == 0 ? "f32" : "f16";
+    const char *level = tug_model_get_info(c->m.model).cpu_level;
+    return strcmp(level, "ref") == 0 ? "f32" : strcmp(level, "avx2") == 0 ? "f16" : "i16";
 }
 
 static tug_status print(const bench_command *c, tug_err *err) {

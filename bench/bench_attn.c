@@ -17,6 +17,7 @@
 #include "base/rng.h"
 #include "base/sys.h"
 #include "base/threads.h"
+#include "kernels/cpu/probe.h"
 
 enum {
     N_HEAD = 16,

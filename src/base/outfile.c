@@ -15,7 +15,7 @@ tug_status tug_outfile_check(const char *path, tug_err *err) {
     int fd = tug_sys.open(path, O_WRONLY | O_CLOEXEC, 0);
     if (fd < 0 && errno == ENOENT) {
         fd = tug_sys.open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0) (void)unlink(path);
+        if (fd >= 0) (void)tug_sys.unlink(path);
     }
     if (fd < 0) return cannot_write(path, errno, err);
     (void)tug_sys.close(fd);
@@ -35,6 +35,6 @@ tug_status tug_outfile_write(const char *path, tug_str bytes, tug_err *err) {
     }
     if (tug_sys.close(fd) != 0 && why == 0) why = errno;
     if (why == 0) return TUG_OK;
-    if (regular) (void)unlink(path); /* a device stays */
+    if (regular) (void)tug_sys.unlink(path); /* a device stays */
     return cannot_write(path, why, err);
 }

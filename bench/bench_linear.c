@@ -184,7 +184,7 @@ static bool setup(bench *b) {
     tug_rng rng;
     tug_rng_seed(&rng, 1);
     float *x = tug_alloc_array((size_t)n_x, sizeof *x);
-    b->weights = tug_alloc_aligned(64, DECODE_BYTES + 65536);
+    b->weights = tug_alloc_pages(DECODE_BYTES + 65536); /* as a model has them */
     b->y = tug_alloc_array((size_t)n_x, sizeof *b->y);
     if (!x || !b->weights || !b->y) return false;
     fill(b->weights, DECODE_BYTES + 65536, &rng);

@@ -107,7 +107,6 @@ INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
     const size_t body_bytes = (size_t)f.n_line * LINE;
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)n_blocks * body_bytes;
-    const uint8_t *end = (const uint8_t *)a->w + (size_t)a->n_rows * a->w_row_bytes;
     const tug_act_q8_32 *x[GEMV_TOKENS];
     __m512 sum[GEMV_TOKENS];
     for (int t = 0; t < n_tok; t++) {
@@ -117,7 +116,7 @@ INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
     for (int64_t c = 0; c < n_blocks; c++) {
         const int b = (int)(c % 8);
         __m512i products[GEMV_TOKENS];
-        stream(body, body_bytes, end);
+        stream(body, body_bytes);
 #pragma GCC unroll 4
         for (int t = 0; t < n_tok; t++) products[t] = broadcast32(&x[t]->start[b]);
 #pragma GCC unroll 8

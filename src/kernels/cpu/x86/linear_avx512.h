@@ -19,10 +19,10 @@ enum {
     LINE = 4 * TUG_PACK_ROWS,
     FIELD = 2 * TUG_PACK_ROWS,
     TILE_TOKENS = 6,
-    BLOCK_TOKENS = 192, /* tokens that meet a panel before it is made again */
+    BLOCK_TOKENS = 384, /* tokens that meet a panel before it is made again */
     GEMV_TOKENS = 4,    /* tokens that share unpacked registers */
     /* How far ahead of its use a stream of packed weights is asked for. */
-    AHEAD = 6144,
+    AHEAD = 8192,
 };
 
 /* sum += products of unsigned bytes of u and signed bytes of s, four to a lane; and of
@@ -77,12 +77,10 @@ INLINE __m512 widen_f16(const uint8_t *field) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)field));
 }
 
-/* Asks for the next `n_bytes` of a stream, AHEAD of p, up to its end. */
-INLINE void stream(const uint8_t *p, size_t n_bytes, const uint8_t *end) {
-    for (size_t i = 0; i < n_bytes; i += 64) {
-        const uint8_t *at = p + AHEAD + i;
-        _mm_prefetch(at < end ? at : end - 1, _MM_HINT_T0);
-    }
+/* Asks for what comes AHEAD of `n_bytes` at p in a stream; past its end that is whatever
+ * lies there, or nothing. */
+INLINE void stream(const uint8_t *p, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i += 64) _mm_prefetch(p + AHEAD + i, _MM_HINT_T0);
 }
 
 /* y of n_panels * 16 rows from r0, tokens [t0, t0 + n_tok) = sum (n_tok, n_panels, 16). */

@@ -304,6 +304,9 @@ INLINE void gemv_run(__m512i *total, __m512i *odd, const factors *f, const uint8
                      int32_t (*start)[16], const tug_act_q8_256 *const *x, int run,
                      bool is_odd, int n_tok, format fmt) {
     __m512i w[8];
+    /* An eighth of the superblock's lines: spread like this, memory keeps up. */
+    const int share = (fmt.n_line + 7) / 8;
+    stream(body + (ptrdiff_t)share * LINE * run, (size_t)(share * LINE));
     fmt.unpack(w, body, run, is_odd, true);
     if (fmt.block == 16) {
         gemv_block(total, w, f, start, x, 32 * run, 2 * run, n_tok, fmt);
@@ -342,7 +345,6 @@ INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
     const int64_t n_blocks = a->n_cols / TUG_QK_K;
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)n_blocks * (size_t)(fmt.n_line * LINE);
-    const uint8_t *end = (const uint8_t *)a->w + (size_t)a->n_rows * a->w_row_bytes;
     const tug_act_q8_256 *x[GEMV_TOKENS];
     __m512 sum[GEMV_TOKENS];
     for (int t = 0; t < n_tok; t++) {
@@ -352,7 +354,6 @@ INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
     for (int64_t c = 0; c < n_blocks; c++) {
         factors f;
         __m512i total[GEMV_TOKENS];
-        stream(body, (size_t)(fmt.n_line * LINE), end);
         fmt.factors(&f, body, field);
         gemv_superblock(total, &f, body, x, n_tok, fmt);
 #pragma GCC unroll 4

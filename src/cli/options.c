@@ -25,7 +25,8 @@ static tug_status parse_cache_type(const char *arg, tug_kv_cache_type *out,
         *out = types[i].type;
         return TUG_OK;
     }
-    return TUG_FAIL(err, TUG_EUSAGE, "--cache-type is f16, i16, q8_0 or f32, not '%s'", arg);
+    return TUG_FAIL(err, TUG_EUSAGE, "--cache-type is f16, i16, q8_0 or f32, not '%s'",
+                    arg);
 }
 
 tug_status cli_engine_option(cli_engine_options *o, int c, const char *arg,

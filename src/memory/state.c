@@ -29,7 +29,7 @@ uint64_t tug_state_recurrent_bytes(const tug_state_shape *s) {
 
 static tug_status create_kv(tug_state *st, const tug_state_shape *s, tug_err *err) {
     size_t size;
-    /* Whole blocks, as the kernels want it. */
+    /* Whole blocks, as the kernels want them. */
     const int64_t n_rows = (st->n_ctx / TUG_KV_BLOCK + 1) * TUG_KV_BLOCK;
     if (__builtin_mul_overflow((size_t)tug_state_bytes_per_token(s), (size_t)n_rows,
                                &size) ||

@@ -236,6 +236,16 @@ static void check_extreme_scores(const kt_env *env) {
     env->k->attn[env->arg](&c.a);
     close_outputs(env, &c.a, c.a.out, want.out);
 
+    kt_shape("all rows at the bound of an integer sum");
+    char *v = copy_cache(env, c.a.v, N_CTX, c.a.row_bytes);
+    memset(row, 0, sizeof row);
+    row[0] = -7.0f;
+    for (int r = 0; r < N_CTX; r++) env->k->kv_store_v[env->arg](v, r, row, DIM);
+    c.a.v = want.v = v;
+    env->ref->attn[env->arg](&want);
+    env->k->attn[env->arg](&c.a);
+    close_outputs(env, &c.a, c.a.out, want.out);
+
     kt_shape("a NaN in the query");
     q[5] = NAN;
     env->k->attn[env->arg](&c.a);

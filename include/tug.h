@@ -86,7 +86,8 @@ typedef enum tug_kv_cache_type {
 
 typedef struct tug_session_params {
     int64_t n_ctx;   /* tokens; 0: what the model was trained for, as far as it fits */
-    int64_t n_batch; /* tokens computed at once in prefill; 0: 512 */
+    int64_t n_batch; /* tokens computed at once in prefill; 0: 2048, or 512 if memory is
+                        short */
     tug_kv_cache_type kv_type;
     tug_progress_fn *on_prefill; /* may be NULL; tokens of the current append */
     void *ud;
@@ -118,6 +119,7 @@ const float *tug_session_logits(const tug_session *session);
 
 int64_t tug_session_n_tokens(const tug_session *session); /* so far */
 int64_t tug_session_n_ctx(const tug_session *session);
+int64_t tug_session_n_batch(const tug_session *session);
 void tug_session_reset(tug_session *session); /* back to zero tokens, memory is kept */
 
 /* ---- save points ---------------------------------------------------------------------- */

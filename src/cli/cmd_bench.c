@@ -227,8 +227,7 @@ static tug_status print(const bench_command *c, tug_err *err) {
                                        .model = tug_model_get_info(c->m.model),
                                        .n_processors = tug_cpu_count(),
                                        .n_ctx = tug_session_n_ctx(c->m.session),
-                                       .n_batch = c->engine.n_batch ? c->engine.n_batch
-                                                                    : DEFAULT_PROMPT,
+                                       .n_batch = tug_session_n_batch(c->m.session),
                                        .cache_type = cache_type_name(c)};
     tug_buf out = {0};
     (c->json ? tug_bench_json : tug_bench_text)(&c->bench, &subject, &out);

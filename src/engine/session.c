@@ -9,9 +9,14 @@
 #include "memory/meminfo.h"
 #include "model/work.h"
 
-#define DEFAULT_BATCH 512
+/* The more tokens go through a layer together, the more share an expert's weights; their
+ * work space costs about 0.2 MB a token at the full model's sizes, which a machine that is
+ * short of memory has better uses for. */
+#define LARGE_BATCH      2048
+#define SMALL_BATCH      512
+#define LARGE_BATCH_FROM (UINT64_C(4) << 30) /* bytes available */
 /* Left for everything else when a context is sized by the memory there is. */
-#define SPARE_BYTES (256u << 20)
+#define SPARE_BYTES (512u << 20)
 
 /* ---- life ---------------------------------------------------------------------------- */
 
@@ -62,7 +67,10 @@ static tug_status create_parts(tug_session *s, const tug_session_params *p,
                                tug_err *err) {
     const tug_state_shape shape =
         tug_net_state_shape(&s->model->net, kv_type(s->model, p->kv_type));
-    int64_t n_ctx = 0, n_batch = p->n_batch > 0 ? p->n_batch : DEFAULT_BATCH;
+    int64_t n_ctx = 0, n_batch = p->n_batch;
+    if (n_batch <= 0) {
+        n_batch = tug_memory_available() < LARGE_BATCH_FROM ? SMALL_BATCH : LARGE_BATCH;
+    }
     TUG_TRY(choose_context(s->model, &shape, p->n_ctx, &n_ctx, err));
     if (n_batch > n_ctx) n_batch = n_ctx;
     TUG_TRY(tug_state_create(&s->state, &shape, n_ctx, err));
@@ -185,6 +193,10 @@ const float *tug_session_logits(const tug_session *s) {
 int64_t tug_session_n_tokens(const tug_session *s) {
     return s->state.n_tokens;
 }
+int64_t tug_session_n_batch(const tug_session *s) {
+    return s->scratch.max_tok;
+}
+
 int64_t tug_session_n_ctx(const tug_session *s) {
     return s->state.n_ctx;
 }

@@ -1,7 +1,9 @@
 /* forward.c - one pass over a batch, top to bottom, in the order of docs/MODEL.md.
  *
  * x is the residual stream; every half layer reads h = rmsnorm(x) and adds its result to
- * x.  Nothing here allocates or can fail: every buffer is in the scratch.  Nothing here
+ * x.  A batch goes through a layer's experts as one, so that each expert's weights are read
+ * and unpacked once for it, but through the mixer in parts that stay in the cache.
+ * Nothing here allocates or can fail: every buffer is in the scratch.  Nothing here
  * knows about types, threads or instruction sets: that is the backend.
  * SPDX-License-Identifier: MIT */
 #include "model/forward.h"
@@ -13,20 +15,26 @@
 
 /* ---- the pass ------------------------------------------------------------------------ */
 
-static void layer_attn(const tug_net *net, const tug_layer *l, tug_kv_layer *kv,
-                       tug_scratch *s, int64_t pos, int64_t n_tok) {
-    const tug_attn_shape *a = &net->shape.attn;
-    tug_op_project(net->be, l->mix_in, l->n_mix_in, s->mix, l->mix_width, s->h, n_tok);
-    tug_op_attn_prepare(net->be, a, s->mix, l->mix_width, l->q_norm, l->k_norm, s->rope,
-                        kv, pos, n_tok);
-    tug_op_attn(net->be, a, s->mixed, s->mix, l->mix_width, kv, pos, n_tok);
-}
-
-static void layer_delta(const tug_net *net, const tug_layer *l, tug_delta_state *state,
-                        tug_scratch *s, int64_t n_tok) {
-    tug_op_project(net->be, l->mix_in, l->n_mix_in, s->mix, l->mix_width, s->h, n_tok);
-    tug_op_delta(net->be, &net->shape.delta, s->mixed, s->mix, l->mix_width, l->conv_w,
-                 l->dt_bias, l->a_coef, l->delta_norm, state, n_tok);
+/* The mixer of one layer over tokens [t0, t0 + n_tok) of the batch: x += mixer(norm(x)). */
+static void mix(const tug_net *net, const tug_layer *l, tug_state *st, int i_kind,
+                tug_scratch *s, int64_t t0, int64_t n_tok) {
+    const tug_shape *shape = &net->shape;
+    const int64_t pos = st->n_tokens + t0, width = l->mix_width;
+    float *x = s->x + t0 * shape->dim;
+    tug_op_rmsnorm(net->be, s->h, x, l->mix_norm, n_tok, shape->dim, shape->eps);
+    tug_op_project(net->be, l->mix_in, l->n_mix_in, s->mix, width, s->h, n_tok);
+    if (l->is_attn) {
+        tug_op_attn_prepare(net->be, &shape->attn, s->mix, width, l->q_norm, l->k_norm,
+                            s->rope + t0 * shape->attn.n_rot, &st->kv[i_kind], pos,
+                            n_tok);
+        tug_op_attn(net->be, &shape->attn, s->mixed, s->mix, width, &st->kv[i_kind], pos,
+                    n_tok);
+    } else {
+        tug_op_delta(net->be, &shape->delta, s->mixed, s->mix, width, l->conv_w,
+                     l->dt_bias, l->a_coef, l->delta_norm, &st->delta[i_kind], n_tok);
+    }
+    tug_op_project(net->be, &l->mix_out, 1, s->h, shape->dim, s->mixed, n_tok);
+    tug_op_add(net->be, x, s->h, n_tok, shape->dim);
 }
 
 static void layer_moe(const tug_net *net, const tug_layer *l, tug_scratch *s,
@@ -69,14 +77,11 @@ void tug_forward(const tug_net *net, tug_state *st, tug_scratch *s, const int32_
     for (int i = 0; i < shape->n_layer; i++) {
         const tug_layer *l = &net->weights.layer[i];
         tug_stage_enter(net->be, l->is_attn ? TUG_STAGE_ATTENTION : TUG_STAGE_DELTANET);
-        tug_op_rmsnorm(net->be, s->h, s->x, l->mix_norm, n_tok, shape->dim, shape->eps);
-        if (l->is_attn) {
-            layer_attn(net, l, &st->kv[i_attn++], s, st->n_tokens, n_tok);
-        } else {
-            layer_delta(net, l, &st->delta[i_delta++], s, n_tok);
+        const int i_kind = l->is_attn ? i_attn++ : i_delta++;
+        for (int64_t t = 0; t < n_tok; t += TUG_MIX_TOKENS) {
+            const int64_t left = n_tok - t;
+            mix(net, l, st, i_kind, s, t, left < TUG_MIX_TOKENS ? left : TUG_MIX_TOKENS);
         }
-        tug_op_project(net->be, &l->mix_out, 1, s->h, shape->dim, s->mixed, n_tok);
-        tug_op_add(net->be, s->x, s->h, n_tok, shape->dim);
         tap(net, i, TUG_TAP_MIXER, s, n_tok);
 
         layer_moe(net, l, s, n_tok);
@@ -139,13 +144,15 @@ tug_status tug_scratch_create(tug_scratch *s, const tug_net *net, int64_t max_to
     *s = (tug_scratch){.max_tok = max_tok};
     s->x = floats(max_tok, shape->dim);
     s->h = floats(max64(max_tok, TUG_HEAD_ROWS), shape->dim);
-    s->mix = floats(max_tok, net->weights.max_mix_width);
-    s->mixed = floats(max_tok, mixed_width(shape));
+    const int64_t n_mix = max_tok < TUG_MIX_TOKENS ? max_tok : TUG_MIX_TOKENS;
+    s->mix = floats(n_mix, net->weights.max_mix_width);
+    s->mixed = floats(1, max64(n_mix * mixed_width(shape), max_tok * shape->dim));
     s->router = floats(max_tok, shape->n_expert);
     s->rope = floats(max_tok, shape->attn.n_rot);
     s->logits = floats(TUG_HEAD_ROWS, shape->n_vocab);
     const tug_backend_limits limits = {
         .n_tok = max64(max_tok, TUG_HEAD_ROWS),
+        .n_mix_tok = n_mix,
         .n_in = mixed_width(shape),
         .n_expert = shape->n_expert,
         .n_expert_used = shape->n_expert_used,

@@ -27,12 +27,16 @@ typedef struct tug_scratch {
     int64_t max_tok;
     float *x;      /* (n_tok, dim) the residual stream */
     float *h;      /* (n_tok, dim) its normalised copy; also a layer's contribution */
-    float *mix;    /* (n_tok, mix_width) projections of a mixer */
-    float *mixed;  /* (n_tok, heads * head size) output of a mixer */
+    float *mix;    /* (TUG_MIX_TOKENS, mix_width) projections of a mixer */
+    float *mixed;  /* (TUG_MIX_TOKENS, heads * head size) output of a mixer, or (n_tok,
+                      dim) of the experts */
     float *router; /* (n_tok, n_expert) */
     float *rope;   /* (n_tok, 2, n_rot / 2) */
     float *logits; /* (TUG_HEAD_ROWS, n_vocab) */
 } tug_scratch;
+
+/* Tokens a mixer takes at once: what its projections write fits the last cache. */
+#define TUG_MIX_TOKENS 512
 
 /* Rows the head computes at once when every position is wanted. */
 #define TUG_HEAD_ROWS 16

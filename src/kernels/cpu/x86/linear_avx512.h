@@ -19,7 +19,7 @@ enum {
     LINE = 4 * TUG_PACK_ROWS,
     FIELD = 2 * TUG_PACK_ROWS,
     TILE_TOKENS = 6,
-    BLOCK_TOKENS = 384, /* tokens that meet a panel before it is made again */
+    BLOCK_TOKENS = 192, /* tokens that meet a panel before it is made again */
     GEMV_TOKENS = 4,    /* tokens that share unpacked registers */
     /* How far ahead of its use a stream of packed weights is asked for. */
     AHEAD = 8192,

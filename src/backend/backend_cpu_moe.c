@@ -22,7 +22,9 @@ typedef struct moe_job {
     const float *router_logits;
     int n_used;
     int64_t n_tok;
-    int64_t n_shared_pieces, pieces_per_expert; /* of the pass that is running */
+    /* Of the pass that is running: */
+    int64_t rows_per_piece; /* of one matrix, a multiple of TUG_CPU_TILE_ROWS */
+    int64_t n_shared_pieces, pieces_per_expert;
 } moe_job;
 
 /* ---- routing ------------------------------------------------------------------------- */
@@ -74,12 +76,22 @@ static const void *input_for(const moe_job *j, const tug_weight *w) {
     return kind == TUG_ACT_F32 ? (const void *)j->x : j->be->act[kind];
 }
 
-static int64_t n_pieces(int64_t n_rows) {
-    return (n_rows + TUG_CPU_TILE_ROWS - 1) / TUG_CPU_TILE_ROWS;
+/* How a pass over matrices of n_rows, and n_shared rows of the shared expert, is cut.  A
+ * batch wants small pieces that threads finish together.  A token wants long ones, a few
+ * per thread: the kernels stream at the speed of memory only after some kilobytes. */
+static void cut_pass(moe_job *j, int64_t n_rows, int64_t n_shared) {
+    const int64_t tile = TUG_CPU_TILE_ROWS, n_threads = tug_pool_size(j->be->pool);
+    j->rows_per_piece = tile;
+    if (j->n_tok < 4) {
+        const int64_t fair = n_rows / n_threads / tile * tile;
+        if (fair > tile) j->rows_per_piece = fair;
+    }
+    j->n_shared_pieces = (n_shared + j->rows_per_piece - 1) / j->rows_per_piece;
+    j->pieces_per_expert = (n_rows + j->rows_per_piece - 1) / j->rows_per_piece;
 }
 
-static int64_t piece_rows(int64_t n_rows, int64_t row0) {
-    return n_rows - row0 < TUG_CPU_TILE_ROWS ? n_rows - row0 : TUG_CPU_TILE_ROWS;
+static int64_t min64(int64_t a, int64_t b) {
+    return a < b ? a : b;
 }
 
 static void hidden_piece(const moe_job *j, int64_t piece, int thread) {
@@ -87,27 +99,30 @@ static void hidden_piece(const moe_job *j, int64_t piece, int thread) {
     const bool shared = piece < j->n_shared_pieces;
     const tug_weight *gate = shared ? &j->w->sh_gate : &j->w->gate;
     const tug_weight *up = shared ? &j->w->sh_up : &j->w->up;
-    int64_t mat = 0, row0 = piece * TUG_CPU_TILE_ROWS, n_tok = j->n_tok;
+    int64_t mat = 0, row0 = piece * j->rows_per_piece, n_tok = j->n_tok;
     const int32_t *index = NULL;
     float *h = be->shared_gate;
     if (!shared) {
         const int64_t i = piece - j->n_shared_pieces;
         const tug_routing *r = &be->routing;
         mat = r->active[i / j->pieces_per_expert];
-        row0 = i % j->pieces_per_expert * TUG_CPU_TILE_ROWS;
+        row0 = i % j->pieces_per_expert * j->rows_per_piece;
         index = r->token + 2 * r->first[mat];
         n_tok = r->first[mat + 1] - r->first[mat];
         h = be->expert_h + r->first[mat] * gate->n_rows;
     }
-    const int64_t n_rows = piece_rows(gate->n_rows, row0), stride = gate->n_rows;
+    const int64_t stride = gate->n_rows, end = min64(row0 + j->rows_per_piece, stride);
     float *u = be->up_tile + (int64_t)thread * be->limits.n_tok * TUG_CPU_TILE_ROWS;
-    h += row0;
-    tug_cpu_linear(be, gate, mat, row0, n_rows, h, stride, input_for(j, gate), index,
-                   n_tok, thread);
-    tug_cpu_linear(be, up, mat, row0, n_rows, u, n_rows, input_for(j, up), index, n_tok,
-                   thread);
-    for (int64_t t = 0; t < n_tok; t++) {
-        be->k.swiglu(h + t * stride, h + t * stride, u + t * n_rows, n_rows);
+    for (int64_t r = row0; r < end; r += TUG_CPU_TILE_ROWS) {
+        const int64_t n_rows = min64(end - r, TUG_CPU_TILE_ROWS);
+        tug_cpu_linear(be, gate, mat, r, n_rows, h + r, stride, input_for(j, gate), index,
+                       n_tok, thread);
+        tug_cpu_linear(be, up, mat, r, n_rows, u, n_rows, input_for(j, up), index, n_tok,
+                       thread);
+        for (int64_t t = 0; t < n_tok; t++) {
+            float *row = h + t * stride + r;
+            be->k.swiglu(row, row, u + t * n_rows, n_rows);
+        }
     }
 }
 
@@ -120,7 +135,7 @@ static void down_piece(const moe_job *j, int64_t piece, int thread) {
     const bool shared = piece < j->n_shared_pieces;
     const tug_weight *w = shared ? &j->w->sh_down : &j->w->down;
     const tug_act kind = tug_cpu_kernel(be, w)->act;
-    int64_t mat = 0, row0 = piece * TUG_CPU_TILE_ROWS, n_tok = j->n_tok, slot0 = 0;
+    int64_t mat = 0, row0 = piece * j->rows_per_piece, n_tok = j->n_tok, slot0 = 0;
     const int32_t *index = NULL;
     const void *h = kind == TUG_ACT_F32 ? (const void *)be->shared_gate : be->act[kind];
     float *y = be->shared_y;
@@ -128,15 +143,18 @@ static void down_piece(const moe_job *j, int64_t piece, int thread) {
         const int64_t i = piece - j->n_shared_pieces;
         const tug_routing *r = &be->routing;
         mat = r->active[i / j->pieces_per_expert];
-        row0 = i % j->pieces_per_expert * TUG_CPU_TILE_ROWS;
+        row0 = i % j->pieces_per_expert * j->rows_per_piece;
         slot0 = r->first[mat];
         index = r->hidden + 2 * slot0;
         n_tok = r->first[mat + 1] - slot0;
         h = kind == TUG_ACT_F32 ? (const void *)be->expert_h : be->expert_act;
         y = be->expert_y + slot0 * w->n_rows;
     }
-    tug_cpu_linear(be, w, mat, row0, piece_rows(w->n_rows, row0), y + row0, w->n_rows, h,
-                   index, n_tok, thread);
+    const int64_t end = min64(row0 + j->rows_per_piece, w->n_rows);
+    for (int64_t r = row0; r < end; r += TUG_CPU_TILE_ROWS) {
+        tug_cpu_linear(be, w, mat, r, min64(end - r, TUG_CPU_TILE_ROWS), y + r, w->n_rows,
+                       h, index, n_tok, thread);
+    }
 }
 
 static void down_pieces(void *ud, int64_t begin, int64_t end, int thread) {
@@ -223,14 +241,12 @@ void tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float
     tug_stage_enter_experts(be, w, be->routing.n_active);
     convert_inputs(&j);
 
-    j.n_shared_pieces = n_pieces(w->sh_gate.n_rows);
-    j.pieces_per_expert = n_pieces(w->gate.n_rows);
+    cut_pass(&j, w->gate.n_rows, w->sh_gate.n_rows);
     tug_pool_for(be->pool, j.n_shared_pieces + be->routing.n_active * j.pieces_per_expert,
                  1, hidden_pieces, &j);
     convert_hidden(&j);
 
-    j.n_shared_pieces = n_pieces(w->sh_down.n_rows);
-    j.pieces_per_expert = n_pieces(w->down.n_rows);
+    cut_pass(&j, w->down.n_rows, w->sh_down.n_rows);
     tug_pool_for(be->pool, j.n_shared_pieces + be->routing.n_active * j.pieces_per_expert,
                  1, down_pieces, &j);
     tug_cpu_for(be, n_tok, 16, n_tok * n_used * w->down.n_rows, combine_tokens, &j);

@@ -32,13 +32,13 @@ typedef struct cli_engine_options {
     }
 
 /* Lines for --help, without -c, whose meaning differs. */
-#define CLI_ENGINE_HELP                                                          \
-    "  -m, --model FILE          GGUF file; of a split one, the first part\n"    \
-    "  -t, --threads N           threads (default: all processors)\n"            \
+#define CLI_ENGINE_HELP                                                           \
+    "  -m, --model FILE          GGUF file; of a split one, the first part\n"     \
+    "  -t, --threads N           threads (default: all processors)\n"             \
     "  -b, --batch-size N        prompt tokens computed at once (default 2048,\n" \
-    "                            or 512 where memory is short)\n" \
-    "      --cache-type TYPE     attention cache: f16, i16, q8_0 or f32;\n"      \
-    "                            i16 (as large as f16) with AVX-512, else f16\n" \
+    "                            or 512 where memory is short)\n"                 \
+    "      --cache-type TYPE     attention cache: f16, i16, q8_0 or f32;\n"       \
+    "                            i16 (as large as f16) with AVX-512, else f16\n"  \
     "      --cpu LEVEL           auto (default), ref, avx2 or avx512\n"
 
 TUG_NODISCARD tug_status cli_engine_option(cli_engine_options *o, int c, const char *arg,

@@ -115,9 +115,9 @@ typedef struct problem {
     unsigned char *w;
     bool is_packed;
     unsigned char *packed; /* w in groups of 16 rows, if it is */
-    float *x, *restored; /* (n_x, n_cols) */
-    void *act;           /* (n_x,) converted rows */
-    int32_t *index;      /* (n_tok,) or NULL */
+    float *x, *restored;   /* (n_x, n_cols) */
+    void *act;             /* (n_x,) converted rows */
+    int32_t *index;        /* (n_tok,) or NULL */
 } problem;
 
 static const tug_linear_kernel *kernel_of(const problem *p, const kt_env *env) {

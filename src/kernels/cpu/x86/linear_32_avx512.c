@@ -107,6 +107,8 @@ INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
     const size_t body_bytes = (size_t)f.n_line * LINE;
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)n_blocks * body_bytes;
+    stream_fields(field, (size_t)n_blocks * (f.has_min ? 2 * FIELD : FIELD),
+                  TUG_PACK_ROWS * a->w_row_bytes);
     const tug_act_q8_32 *x[GEMV_TOKENS];
     __m512 sum[GEMV_TOKENS];
     for (int t = 0; t < n_tok; t++) {

@@ -83,6 +83,14 @@ INLINE void stream(const uint8_t *p, size_t n_bytes) {
     for (size_t i = 0; i < n_bytes; i += 64) _mm_prefetch(p + AHEAD + i, _MM_HINT_T0);
 }
 
+/* The fields of a group lie behind its bodies, out of that stream: asks for those of the
+ * next group, (n_bytes,), one group (group_bytes) ahead. */
+INLINE void stream_fields(const uint8_t *field, size_t n_bytes, size_t group_bytes) {
+    for (size_t i = 0; i < n_bytes; i += 64) {
+        _mm_prefetch(field + group_bytes + i, _MM_HINT_T0);
+    }
+}
+
 /* y of n_panels * 16 rows from r0, tokens [t0, t0 + n_tok) = sum (n_tok, n_panels, 16). */
 INLINE void store_sums(const tug_linear_args *a, int64_t r0, int n_panels, int64_t t0,
                        int n_tok, const float *sum) {

@@ -1,9 +1,8 @@
 /* linear_expand.h - one block of each quantised weight format, unpacked to bytes.
  *
- * The only place of the SIMD kernels that knows how the formats pack their bits (compare
- * quant/dequant.c, the definition).  The K-quants are written in terms of v64, 64 bytes,
- * and a few operations on it that the including file gets from linear_v64_avx2.h or
- * linear_v64_avx512.h.  Blocks are read exactly, never beyond.
+ * What the AVX2 kernels know of how the formats pack their bits (compare quant/dequant.c,
+ * the definition).  The K-quants are written in terms of v64, 64 bytes, and a few
+ * operations on it from linear_v64_avx2.h.  Blocks are read exactly, never beyond.
  * SPDX-License-Identifier: MIT */
 #ifndef TUG_KERNELS_CPU_X86_LINEAR_EXPAND_H
 #define TUG_KERNELS_CPU_X86_LINEAR_EXPAND_H
@@ -11,7 +10,7 @@
 #include "quant/blocks.h"
 
 #ifndef V64_OPERATIONS
-#error "include linear_v64_avx2.h or linear_v64_avx512.h first"
+#error "include linear_v64_avx2.h first"
 #endif
 
 /* ---- 256 values: K-quants and IQ4_XS ---------------------------------------------- */

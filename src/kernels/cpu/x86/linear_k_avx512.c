@@ -345,6 +345,8 @@ INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
     const int64_t n_blocks = a->n_cols / TUG_QK_K;
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)n_blocks * (size_t)(fmt.n_line * LINE);
+    stream_fields(field, (size_t)(n_blocks * fmt.n_field * FIELD),
+                  TUG_PACK_ROWS * a->w_row_bytes);
     const tug_act_q8_256 *x[GEMV_TOKENS];
     __m512 sum[GEMV_TOKENS];
     for (int t = 0; t < n_tok; t++) {

@@ -1,5 +1,5 @@
-/* linear_v64_avx2.h - 64 bytes as two AVX2 registers, for linear_expand.h.  The same
- * operations on one register are linear_v64_avx512.h.  SPDX-License-Identifier: MIT */
+/* linear_v64_avx2.h - 64 bytes as two AVX2 registers, for linear_expand.h.
+ * SPDX-License-Identifier: MIT */
 #ifndef TUG_KERNELS_CPU_X86_LINEAR_V64_AVX2_H
 #define TUG_KERNELS_CPU_X86_LINEAR_V64_AVX2_H
 

@@ -1,6 +1,6 @@
 /* weights.h - a model's tensors, bound by name and checked against its shape.
  *
- * Matrices stay where the file is mapped, in the file's type.  Vectors (norms and the
+ * Matrices are views of the file's map, in the file's type, until pack.h moves them.  Vectors (norms and the
  * like, a few MB in all) are copied as f32; the convolution is transposed on the way.
  * Both layouts of the DeltaNet input projection end up as the same list of row ranges, so
  * nothing above this file knows which one a model uses.

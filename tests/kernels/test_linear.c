@@ -247,6 +247,16 @@ static void check_split(const problem *p, const kt_env *env, const float *y) {
             (size_t)((p->n_tok - 1) * (p->n_rows + 3) + p->n_rows) * sizeof *y);
 }
 
+/* A matrix that could not be packed gives the same bits as one that was. */
+static void check_plain(const problem *p, const kt_env *env, const float *y) {
+    float *plain = make_y(p);
+    tug_linear_args a = args_of(p, plain);
+    a.w = p->w;
+    env->k->linear[p->type].fn(&a);
+    kt_same("plain", plain, y,
+            (size_t)((p->n_tok - 1) * (p->n_rows + 3) + p->n_rows) * sizeof *y);
+}
+
 static void run_problem(problem *p, const kt_env *env) {
     kt_shape("%s rows=%lld cols=%lld tok=%lld fill=%d%s",
              tug_type_get((uint32_t)p->type)->name, (long long)p->n_rows,
@@ -259,6 +269,7 @@ static void run_problem(problem *p, const kt_env *env) {
     check_exact(p, y, run_ref(p, env, p->restored));
     check_alone(p, env, y);
     check_split(p, env, y);
+    if (p->is_packed) check_plain(p, env, y);
     if (p->fill == PLAIN && p->n_rows >= 16) {
         const bool f32 = kernel_of(p, env)->act == TUG_ACT_F32;
         const float *want = run_ref(p, env, p->x);

@@ -3,8 +3,8 @@
  * DESIGN
  * Route every token, sort the (token, expert) pairs by expert into slots, then three
  * passes over work lists that all threads share: gate and up with SwiGLU (pieces of
- * TUG_CPU_TILE_ROWS rows of one expert), conversion of the hidden rows, down (pieces
- * again).  Last, each token adds its experts' outputs in the order of their index and the
+ * one expert's rows, see cut_pass), conversion of the hidden rows, down (pieces again).
+ * Last, each token adds its experts' outputs in the order of their index and the
  * shared expert: that order, and so the result, is the same for any batch.
  * SPDX-License-Identifier: MIT */
 #include <math.h>

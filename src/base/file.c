@@ -65,6 +65,16 @@ tug_status tug_file_read_at(const tug_file *f, void *dst, size_t n, uint64_t at,
     return TUG_OK;
 }
 
+bool tug_read_small(const char *path, char *buf, size_t cap) {
+    const int fd = tug_sys.open(path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0) return false;
+    const ssize_t n = tug_sys.read(fd, buf, cap - 1);
+    (void)tug_sys.close(fd);
+    if (n <= 0) return false;
+    buf[n] = '\0';
+    return true;
+}
+
 tug_status tug_map_open(tug_map *m, const char *path, tug_err *err) {
     *m = (tug_map){0};
     tug_file f;

@@ -3,6 +3,7 @@
 #ifndef TUG_BASE_FILE_H
 #define TUG_BASE_FILE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -20,6 +21,10 @@ void tug_file_close(tug_file *f);
 /* Reads exactly n bytes at offset `at` (retries short reads and EINTR). */
 TUG_NODISCARD tug_status tug_file_read_at(const tug_file *f, void *dst, size_t n,
                                           uint64_t at, const char *path, tug_err *err);
+
+/* The first cap - 1 bytes of a small file of the kernel's (/proc, /sys), zero-terminated;
+ * false when it cannot be read or is empty. */
+bool tug_read_small(const char *path, char *buf, size_t cap);
 
 /* Read-only private map of the whole file; valid after tug_file_close. */
 typedef struct tug_map {

@@ -2,25 +2,14 @@
 #include "bench/process.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/sys.h"
-
-/* The first bytes of a file of /proc, zero-terminated; false when unreadable. */
-static bool read_proc(const char *path, char *buf, size_t cap) {
-    const int fd = tug_sys.open(path, O_RDONLY | O_CLOEXEC, 0);
-    if (fd < 0) return false;
-    const ssize_t n = tug_sys.read(fd, buf, cap - 1);
-    (void)tug_sys.close(fd);
-    if (n <= 0) return false;
-    buf[n] = '\0';
-    return true;
-}
 
 /* Second number of /proc/self/task/TID/schedstat: nanoseconds in the run queue. */
 static void add_run_delay(tug_load *l) {
@@ -31,7 +20,7 @@ static void add_run_delay(tug_load *l) {
         unsigned long long ran, waited;
         if (e->d_name[0] == '.' || strlen(e->d_name) > 20) continue;
         (void)snprintf(path, sizeof path, "/proc/self/task/%.20s/schedstat", e->d_name);
-        if (!read_proc(path, text, sizeof text) ||
+        if (!tug_read_small(path, text, sizeof text) ||
             sscanf(text, "%llu %llu", &ran, &waited) != 2) {
             continue;
         }
@@ -45,7 +34,7 @@ static void add_run_delay(tug_load *l) {
 static void add_machine(tug_load *l) {
     char text[512];
     unsigned long long v[8];
-    if (!read_proc("/proc/stat", text, sizeof text) ||
+    if (!tug_read_small("/proc/stat", text, sizeof text) ||
         sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2],
                &v[3], &v[4], &v[5], &v[6], &v[7]) != 8) {
         return;
@@ -96,7 +85,7 @@ static uint64_t field(const char *text, const char *key) {
 
 tug_rss tug_rss_now(void) {
     char text[4096];
-    if (!read_proc("/proc/self/status", text, sizeof text)) return (tug_rss){0};
+    if (!tug_read_small("/proc/self/status", text, sizeof text)) return (tug_rss){0};
     return (tug_rss){.peak = field(text, "VmHWM:"),
                      .anon = field(text, "RssAnon:"),
                      .file = field(text, "RssFile:")};

@@ -7,6 +7,12 @@
 
 #include "quant/blocks.h"
 
+/* What of a block goes where; block_bytes = 4 n_dword + 2 n_field. */
+typedef struct tug_packing {
+    int n_dword, dword_at; /* byte offset of the first in a block; they are contiguous */
+    int n_field, field_at[2];
+} tug_packing;
+
 #define PACKING(name, body, first, ...)                                                 \
     {                                                                                   \
         .n_dword = (sizeof(tug_block_##name) - (first) * sizeof(uint16_t)) / 4,         \
@@ -35,11 +41,6 @@ static const tug_packing packings[TUG_TYPE_COUNT] = {
     [TUG_TYPE_IQ4_XS] = PACKING(iq4_xs, scales_l, 2, offsetof(tug_block_iq4_xs, d),
                                 offsetof(tug_block_iq4_xs, scales_h)),
 };
-
-const tug_packing *tug_packing_of(tug_type type) {
-    return (unsigned)type < TUG_TYPE_COUNT && packings[type].n_dword > 0 ? &packings[type]
-                                                                         : NULL;
-}
 
 /* ---- weights put together anew ------------------------------------------------------- */
 

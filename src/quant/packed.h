@@ -30,24 +30,14 @@
 #ifndef TUG_QUANT_PACKED_H
 #define TUG_QUANT_PACKED_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "quant/types.h"
 
 enum { TUG_PACK_ROWS = 16 };
 
-/* What of a block goes where; block_bytes = 4 n_dword + 2 n_field. */
-typedef struct tug_packing {
-    int n_dword, dword_at; /* byte offset of the first in a block; they are contiguous */
-    int n_field, field_at[2];
-} tug_packing;
-
-/* NULL for types that are not packed (F32, F16, BF16, and what cannot be decoded). */
-const tug_packing *tug_packing_of(tug_type type);
-
 /* dst <- 16 rows at src, row_bytes long and apart; dst (16 * row_bytes,) may not
- * overlap src.  The type is one that is packed. */
+ * overlap src.  The type is one of blocks that can be decoded. */
 void tug_pack_rows(tug_type type, void *dst, const void *src, uint64_t row_bytes);
 
 #endif

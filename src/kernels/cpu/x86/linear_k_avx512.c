@@ -64,7 +64,7 @@ typedef struct format {
 
 /* ---- formats ---------------------------------------------------------------------- */
 
-/* Quads of runs that are bits [at, at + 2^..) of lines: masked where they are. */
+/* The bits of `mask` in each byte, where they are. */
 INLINE __m512i masked(__m512i v, int mask) {
     return _mm512_and_si512(v, bytes(mask));
 }

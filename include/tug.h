@@ -149,6 +149,11 @@ int64_t tug_session_mark_n_tokens(const tug_session_mark *mark);
 
 /* ---- sampling ------------------------------------------------------------------------ */
 
+typedef struct tug_logit_bias {
+    int32_t id;
+    float bias; /* -INFINITY bans the token */
+} tug_logit_bias;
+
 typedef struct tug_sampler_params {
     float temperature;    /* <= 0: greedy */
     int32_t top_k;        /* <= 0: off */
@@ -159,6 +164,8 @@ typedef struct tug_sampler_params {
     float frequency_penalty; /* 0: off; subtracted per occurrence */
     int32_t penalty_last_n;  /* tokens that the penalties look back on; -1: all */
     uint64_t seed;
+    const tug_logit_bias *bias; /* (n_bias,) added to logits first; copied; ids checked */
+    size_t n_bias;
 } tug_sampler_params;
 
 /* All off, temperature, top_k and top_p from the model's file. */
@@ -176,6 +183,13 @@ TUG_NODISCARD tug_status tug_sampler_accept(tug_sampler *sampler, int32_t id,
 /* Picks the next token from logits (n_vocab,): penalties, then temperature, top-k, top-p,
  * min-p (in this order), then one draw.  Does not accept it. */
 int32_t tug_sampler_pick(tug_sampler *sampler, const float *logits);
+
+/* The same under a rule over tokens.  The draw is made as always; only where the rule
+ * refuses it, the next of the candidates are drawn, then all others in order of their
+ * logits.  -1 when the rule refuses every token. */
+typedef bool tug_token_rule_fn(void *ud, int32_t id);
+int32_t tug_sampler_pick_where(tug_sampler *sampler, const float *logits,
+                               tug_token_rule_fn *rule, void *ud);
 
 /* ---- generation ---------------------------------------------------------------------- */
 
@@ -197,6 +211,8 @@ typedef struct tug_generation_params {
     int64_t max_tokens;      /* 0: until the session is full */
     const char *const *stop; /* (n_stop,) texts, none empty; copied */
     size_t n_stop;
+    tug_token_rule_fn *rule; /* or NULL; asked before a token is taken */
+    void *rule_ud;
 } tug_generation_params;
 
 /* One step's result. */

@@ -25,7 +25,11 @@ LAYERS = {
     "engine": ["base", "quant", "gguf", "tokenizer", "backend", "memory", "model", "include"],
     "synth": ["base", "json", "quant", "gguf", "tokenizer"],
     "bench": ["base", "json", "include"],
-    "cli": ["base", "bench", "json", "quant", "gguf", "tokenizer", "chat", "synth", "engine", "include"],
+    "http": ["base"],
+    "calls": ["base", "json"],
+    "api": ["base", "json", "chat", "calls"],
+    "serve": ["base", "json", "tokenizer", "chat", "calls", "api", "http", "engine", "include"],
+    "cli": ["base", "bench", "serve", "json", "quant", "gguf", "tokenizer", "chat", "synth", "engine", "include"],
 }
 LIMIT = {".c": 800, ".h": 400, ".cu": 800, ".cuh": 400}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)

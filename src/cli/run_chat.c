@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "base/sys.h"
-#include "cli/answer.h"
+#include "cli/run_answer.h"
 #include "cli/cli.h"
 #include "cli/line_edit.h"
 #include "cli/prompt.h"

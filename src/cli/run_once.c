@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
-#include "cli/answer.h"
+#include "cli/run_answer.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/prompt.h"

@@ -18,9 +18,11 @@ struct tug_generation {
     const tug_tokenizer *vocab; /* borrowed from the model */
     tug_detok detok;
     tug_stop_match stops;
-    tug_buf piece; /* text of the current token */
-    tug_buf text;  /* what the current step hands out */
-    int64_t left;  /* tokens until max_tokens, -1: no limit */
+    tug_buf piece;           /* text of the current token */
+    tug_buf text;            /* what the current step hands out */
+    tug_token_rule_fn *rule; /* or NULL */
+    void *rule_ud;
+    int64_t left; /* tokens until max_tokens, -1: no limit */
     int32_t pending;
     tug_finish finish;
 };
@@ -48,6 +50,8 @@ tug_status tug_generation_create(tug_generation **out, tug_model *model,
     g->detok = tug_detok_start(g->vocab, false);
     g->left = params && params->max_tokens > 0 ? params->max_tokens : -1;
     g->pending = TUG_NO_TOKEN;
+    g->rule = params ? params->rule : NULL;
+    g->rule_ud = params ? params->rule_ud : NULL;
     const tug_status status = tug_stop_match_init(&g->stops, params ? params->stop : NULL,
                                                   params ? params->n_stop : 0, err);
     if (status != TUG_OK) {
@@ -103,7 +107,14 @@ static tug_status append_pending(tug_generation *g, tug_err *err) {
 }
 
 static tug_status sample(tug_generation *g, tug_err *err) {
-    const int32_t id = tug_sampler_pick(g->sampler, tug_session_logits(g->session));
+    const float *logits = tug_session_logits(g->session);
+    const int32_t id =
+        g->rule ? tug_sampler_pick_where(g->sampler, logits, g->rule, g->rule_ud)
+                : tug_sampler_pick(g->sampler, logits);
+    if (id < 0) {
+        return TUG_FAIL(err, TUG_ESTATE,
+                        "the rule on the answer allows no token of the vocabulary here");
+    }
     TUG_TRY(tug_sampler_accept(g->sampler, id, err));
     g->pending = id;
     if (g->left > 0) g->left--;

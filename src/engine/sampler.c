@@ -43,6 +43,7 @@ struct tug_sampler {
     float *logits;   /* owned, (n_vocab,): the row after penalties, no NaN or +inf */
     candidate *kept; /* owned, (n_vocab,) */
     int32_t *count;  /* owned, (n_vocab,): occurrences in the window; NULL: no penalty */
+    tug_logit_bias *bias; /* owned, (params.n_bias,) */
     int32_t *window; /* owned, (penalty_last_n,): ring of ids; NULL: all, or no penalty */
     int64_t n_accepted; /* tokens the ring has seen */
 };
@@ -82,6 +83,15 @@ static tug_status check_params(const tug_sampler_params *p, int64_t n_vocab,
         return TUG_FAIL(err, TUG_ERANGE, "penalty_last_n must be between -1 (all) and %d",
                         MAX_LAST_N);
     }
+    for (size_t i = 0; i < p->n_bias; i++) {
+        const tug_logit_bias *b = &p->bias[i];
+        if (b->id < 0 || b->id >= n_vocab || isnan(b->bias)) {
+            return TUG_FAIL(err, TUG_ERANGE,
+                            "logit_bias: token id %d is outside the vocabulary (0 to "
+                            "%lld), or its bias is no number",
+                            b->id, (long long)n_vocab - 1);
+        }
+    }
     return TUG_OK;
 }
 
@@ -101,6 +111,12 @@ static tug_status allocate(tug_sampler *s, tug_err *err) {
     s->logits = tug_alloc_array(n, sizeof *s->logits);
     s->kept = tug_alloc_array(n, sizeof *s->kept);
     bool ok = s->logits && s->kept;
+    if (s->params.n_bias > 0) {
+        s->bias = tug_alloc_array(s->params.n_bias, sizeof *s->bias);
+        if (s->bias) memcpy(s->bias, s->params.bias, s->params.n_bias * sizeof *s->bias);
+        s->params.bias = s->bias;
+        ok = ok && s->bias;
+    }
     if (penalties_on(&s->params)) {
         s->count = tug_alloc_array(n, sizeof *s->count);
         if (s->count) memset(s->count, 0, n * sizeof *s->count);
@@ -139,6 +155,7 @@ void tug_sampler_destroy(tug_sampler **sampler) {
     if (!s) return;
     tug_free(s->logits);
     tug_free(s->kept);
+    tug_free(s->bias);
     tug_free(s->count);
     tug_free(s->window);
     tug_free(s);
@@ -185,6 +202,7 @@ static int32_t prepare(tug_sampler *s, const float *logits) {
     float *x = s->logits;
     const int32_t n = s->n_vocab;
     memcpy(x, logits, (size_t)n * sizeof *x);
+    for (size_t i = 0; i < s->params.n_bias; i++) x[s->bias[i].id] += s->bias[i].bias;
     for (int32_t id = 0; s->count && id < n; id++) {
         if (s->count[id]) x[id] = penalised(&s->params, x[id], s->count[id]);
     }
@@ -287,32 +305,59 @@ static int32_t keep_all(tug_sampler *s, float largest) {
     return s->n_vocab;
 }
 
+/* Index of a candidate with its share of chance; -1 when none has any weight. */
 static int32_t draw(tug_sampler *s, int32_t n) {
     double total = 0.0;
     for (int32_t i = 0; i < n; i++) total += s->kept[i].weight;
     double left = tug_rng_unit(&s->rng) * total;
-    int32_t last = 0; /* for the rounding of the last subtraction */
+    int32_t last = -1; /* for the rounding of the last subtraction */
     for (int32_t i = 0; i < n; i++) {
         if (s->kept[i].weight == 0.0) continue;
-        if (left < s->kept[i].weight) return s->kept[i].id;
+        if (left < s->kept[i].weight) return i;
         left -= s->kept[i].weight;
-        last = s->kept[i].id;
+        last = i;
     }
     return last;
 }
 
-int32_t tug_sampler_pick(tug_sampler *s, const float *logits) {
+/* How many candidates the filters keep, in s->kept. */
+static int32_t filter(tug_sampler *s, float largest) {
     const tug_sampler_params *p = &s->params;
+    if (p->top_k > 0 && p->top_k < s->n_vocab) return keep_top_k(s, p->top_k, largest);
+    if (p->top_p < 1.0f || p->min_p > 0.0f) return keep_nucleus(s, largest);
+    return keep_all(s, largest);
+}
+
+/* The first token in the order of logits that the rule lets through, or -1. */
+static int32_t first_allowed(tug_sampler *s, tug_token_rule_fn *rule, void *ud) {
+    int32_t asked = 0;
+    for (int64_t guess = FIRST_GUESS;; guess *= GUESS_GROWTH) {
+        const int32_t k = guess < s->n_vocab ? (int32_t)guess : s->n_vocab;
+        select_first(s, k);
+        for (; asked < k; asked++) {
+            if (s->kept[asked].logit == -INFINITY) return -1;
+            if (rule(ud, s->kept[asked].id)) return s->kept[asked].id;
+        }
+        if (k == s->n_vocab) return -1;
+    }
+}
+
+int32_t tug_sampler_pick(tug_sampler *s, const float *logits) {
     const int32_t best = prepare(s, logits);
     const float largest = s->logits[best];
-    if (p->temperature <= 0.0f || largest == -INFINITY) return best;
-    int32_t n;
-    if (p->top_k > 0 && p->top_k < s->n_vocab) {
-        n = keep_top_k(s, p->top_k, largest);
-    } else if (p->top_p < 1.0f || p->min_p > 0.0f) {
-        n = keep_nucleus(s, largest);
-    } else {
-        n = keep_all(s, largest);
+    if (s->params.temperature <= 0.0f || largest == -INFINITY) return best;
+    return s->kept[draw(s, filter(s, largest))].id;
+}
+
+int32_t tug_sampler_pick_where(tug_sampler *s, const float *logits,
+                               tug_token_rule_fn *rule, void *ud) {
+    const int32_t best = prepare(s, logits);
+    const float largest = s->logits[best];
+    if (s->params.temperature > 0.0f && largest > -INFINITY) {
+        const int32_t n = filter(s, largest);
+        for (int32_t at; (at = draw(s, n)) >= 0; s->kept[at].weight = 0.0) {
+            if (rule(ud, s->kept[at].id)) return s->kept[at].id;
+        }
     }
-    return draw(s, n);
+    return first_allowed(s, rule, ud);
 }

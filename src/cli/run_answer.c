@@ -1,5 +1,5 @@
-/* answer.c - see answer.h.  SPDX-License-Identifier: MIT */
-#include "cli/answer.h"
+/* run_answer.c - see run_answer.h.  SPDX-License-Identifier: MIT */
+#include "cli/run_answer.h"
 
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
-/* answer.h - generate an answer while a person reads it, and the numbers about it.
+/* run_answer.h - generate an answer while a person reads it, and the numbers about it.
  * SPDX-License-Identifier: MIT */
-#ifndef TUG_CLI_ANSWER_H
-#define TUG_CLI_ANSWER_H
+#ifndef TUG_CLI_RUN_ANSWER_H
+#define TUG_CLI_RUN_ANSWER_H
 
 #include "cli/cli_model.h"
 #include "tokenizer/tokenizer.h"

@@ -8,10 +8,12 @@
 #   make SAN=asan ...        ASan + UBSan                build-asan/
 #   make SAN=tsan ...        TSan                        build-tsan/
 #   make SAN=fuzz CC=clang fuzz   libFuzzer targets      build-fuzz/tests/fuzz/*
+#   make SCRIPT=1            for tests: `tug serve --script`    build-script/
 #   make V=1                 show the commands
 
 SAN ?=
-B   := build$(if $(SAN),-$(SAN))
+SCRIPT ?=
+B   := build$(if $(SCRIPT),-script)$(if $(SAN),-$(SAN))
 V   ?= 0
 Q   := $(if $(filter 1,$(V)),,@)
 
@@ -33,7 +35,8 @@ PKG_LIBS   := $(shell pkg-config --libs $(PKGS))
 # No -ffast-math, not even at link time: it turns on FTZ/DAZ for the process and breaks
 # isnan().  Contraction is off in the specification kernels only.
 FLAGS = $(WARN) $(OPT_$(SAN)) -D_GNU_SOURCE -Isrc -Iinclude $(PKG_CFLAGS) \
-        -fno-math-errno -fno-trapping-math -fvisibility=hidden -MMD -MP $(CFLAGS)
+        -fno-math-errno -fno-trapping-math -fvisibility=hidden -MMD -MP \
+        $(if $(SCRIPT),-DTUG_SCRIPTED) $(CFLAGS)
 LIBS  = $(PKG_LIBS) -lm -lpthread
 
 LIB_SRC := $(sort $(shell find src -name '*.c' -not -path 'src/cli/*'))
@@ -112,7 +115,7 @@ check: tests
 	$(Q)TUG=$(B)/tug python3 tests/run.py $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
 
 clean:
-	rm -rf build build-asan build-tsan build-fuzz
+	rm -rf build build-*
 
 .PHONY: all tests check bench fuzz clean
 .SECONDARY:

@@ -128,9 +128,8 @@ tug_status tug_field_f32(const tug_json *object, const char *path, const char *k
     if (!v) return TUG_OK;
     const double d = tug_json_f64(v);
     if (!(d >= min && d <= max)) {
-        return TUG_FAIL(err, TUG_EFORMAT,
-                        "%s%s%s is %.40s; it must be between %g and %g", path,
-                        dot(path, key), key, v->v.text, min, max);
+        return TUG_FAIL(err, TUG_EFORMAT, "%s%s%s is %.40s; it must be between %g and %g",
+                        path, dot(path, key), key, v->v.text, min, max);
     }
     *out = (float)d;
     return TUG_OK;

@@ -67,6 +67,8 @@ typedef struct tug_api_messages {
     tug_arena *arena;
     tug_chat_message *m; /* (n of cap,), in the arena */
     size_t n, cap;
+    tug_chat_call *calls; /* of the last turn, (its n_calls of cap_calls,) */
+    size_t cap_calls;
 } tug_api_messages;
 
 /* `content` is borrowed; p NULL: none. */
@@ -103,7 +105,8 @@ TUG_NODISCARD tug_status tug_api_tools_add(tug_api_tools *list, const char *path
                                            tug_tool tool, tug_api_tool shown,
                                            const tug_json *prompt_form, tug_err *err);
 /* Into out->tools, out->shown and out->chat.tools. */
-void tug_api_tools_end(const tug_api_tools *list, tug_api_request *out);
+TUG_NODISCARD tug_status tug_api_tools_end(const tug_api_tools *list,
+                                           tug_api_request *out, tug_err *err);
 
 /* After tug_api_tools_end: sets out->choice.  `name` is for TUG_TOOLS_NAMED and must be
  * one of out->shown's; required and named need at least one tool. */

@@ -176,6 +176,8 @@ void tug_answer_begin(tug_answer *a, const tug_answer_usage *usage, tug_buf *out
 
 void tug_answer_text(tug_answer *a, tug_str text, const tug_answer_token *token,
                      tug_buf *out) {
+    /* The tokens of a call are not among those of the text. */
+    if (a->phase == TUG_ANSWER_CALL && text.n == 0) return;
     enter_choice(a);
     if (!a->request->logprobs) token = NULL;
     if (keeps_items(a)) {

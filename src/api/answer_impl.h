@@ -36,7 +36,7 @@ typedef struct tug_answer_own {
     int64_t sequence;      /* responses: number of the next event */
     int64_t n_items;       /* responses, messages: items or blocks begun */
     bool item_open;        /* responses, messages: one of text is open */
-    bool role_sent;        /* chat: of this choice */
+    bool role_sent;        /* chat, completions: the first event of this choice */
     int64_t n_chars;       /* completions: characters of this choice so far */
     tug_str item_id;       /* responses: of the open item */
     size_t input_sent;     /* responses: bytes of a custom call's arguments that are out */

@@ -26,6 +26,22 @@ tug_status tug_api_read_n(const tug_json *body, tug_api_request *out, tug_err *e
     return TUG_OK;
 }
 
+tug_status tug_api_read_stream_options(const tug_json *body, tug_api_request *out,
+                                       tug_err *err) {
+    const tug_json *options = NULL;
+    TUG_TRY(tug_field_object(body, "", "stream_options", &options, err));
+    return tug_field_bool(options, "stream_options", "include_usage", &out->include_usage,
+                          err);
+}
+
+tug_status tug_api_refuse_grammar(const tug_json *body, tug_err *err) {
+    const tug_json *const v = tug_json_get(body, "grammar");
+    if (!tug_json_is(v, TUG_JSON_STRING) || v->n == 0) return TUG_OK;
+    return TUG_FAIL(err, TUG_EUNSUPPORTED,
+                    "grammar is not supported; ask for a response_format of type "
+                    "json_schema, or leave it out");
+}
+
 /* ---- sampling ------------------------------------------------------------------------ */
 
 /* Any integer of 64 bits, signed or not. */

@@ -45,6 +45,18 @@ TUG_NODISCARD tug_status tug_api_read_limit(const tug_json *body, const char *ke
 TUG_NODISCARD tug_status tug_api_read_format(const tug_json *format, const char *path,
                                              tug_api_request *out, tug_err *err);
 
+/* stream_options.include_usage */
+TUG_NODISCARD tug_status tug_api_read_stream_options(const tug_json *body,
+                                                     tug_api_request *out, tug_err *err);
+
+/* TUG_EUNSUPPORTED when the request has a grammar: an answer that ignores it would be one
+ * that its client cannot read. */
+TUG_NODISCARD tug_status tug_api_refuse_grammar(const tug_json *body, tug_err *err);
+
+/* Does a chat request say `functions` where it would say `tools` today?  Its answer then
+ * has a function_call, and only one. */
+bool tug_api_is_legacy(const tug_api_request *request);
+
 /* n: 1 to TUG_API_MAX_CHOICES */
 TUG_NODISCARD tug_status tug_api_read_n(const tug_json *body, tug_api_request *out,
                                         tug_err *err);

@@ -18,6 +18,7 @@ typedef struct tug_answer_item {
     size_t tool;      /* calls: index in request->tools or SIZE_MAX */
     tug_str id, name; /* calls; owned by the answer's arena */
     tug_buf text;     /* owned: the text, or the call's arguments as JSON text */
+    size_t first_token; /* texts: how many tokens with logprobs came before */
 } tug_answer_item;
 
 typedef struct tug_answer_choice {
@@ -38,6 +39,7 @@ typedef struct tug_answer_own {
     bool role_sent;        /* chat, completions: the first event of this choice */
     int64_t n_chars;       /* completions: characters of this choice so far */
     tug_str item_id;       /* responses: of the open item */
+    size_t input_sent;     /* responses: bytes of a custom call's arguments that are out */
     tug_answer_end ending; /* messages: how the (one) choice ended */
 } tug_answer_own;
 

@@ -45,7 +45,9 @@ ifeq ($(SAN),fuzz)
 LIB_SRC := $(filter-out src/kernels/% src/backend/% src/model/% src/engine/%,$(LIB_SRC))
 endif
 CLI_SRC := $(sort $(wildcard src/cli/*.c))
-LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+# The page of the server is linked in; its C is generated.
+PAGE    := $(B)/src/serve/page/page_data
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(PAGE).o
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 
 # A test program is tests/<area>/test_<name>.c; it links the library, cmocka, and the
@@ -73,6 +75,15 @@ $(B)/bench/%.o: FLAGS += -I.
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	$(Q)$(CC) $(FLAGS) -c $< -o $@
+
+$(PAGE).c: src/serve/page/index.html tools/embed_page.sh
+	@mkdir -p $(@D)
+	@echo "  GEN  $@"
+	$(Q)sh tools/embed_page.sh $< > $@.part && mv $@.part $@
+
+$(PAGE).o: $(PAGE).c
 	@echo "  CC   $<"
 	$(Q)$(CC) $(FLAGS) -c $< -o $@
 

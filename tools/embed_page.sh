@@ -26,7 +26,7 @@ script=$(hash_of script)
 style=$(hash_of style)
 cat <<END
 /* From $page by tools/embed_page.sh. */
-#include "serve/page/page.h"
+#include "serve/page.h"
 
 static const unsigned char page[] = {
 END
@@ -38,7 +38,7 @@ tug_str tug_page_html(void) {
     return tug_str_make((const char *)page, sizeof page);
 }
 
-tug_str tug_page_csp(void) {
+tug_str tug_page_policy(void) {
     return tug_str_of("default-src 'none'; script-src 'sha256-$script'; "
                       "style-src 'sha256-$style'; connect-src 'self'; img-src data:; "
                       "base-uri 'none'; form-action 'none'; frame-ancestors 'none'");

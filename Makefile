@@ -97,7 +97,10 @@ $(B)/tug: $(CLI_OBJ) $(B)/libtug.a
 
 $(B)/tests/%: $(B)/tests/%.o $(HELP_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
-	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(HELP_OBJ) $(B)/libtug.a $(LIBS) -lcmocka
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS) -lcmocka
+
+# The library does not hold what only the commands need.
+$(B)/tests/unit/test_client_config: $(B)/src/cli/client_config.o
 
 # A fuzz target is tests/fuzz/fuzz_<name>.c; run it with a folder for its corpus.
 FUZZERS  := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))

@@ -4,7 +4,7 @@
  * %tug/model% and %openai/model% (the id with a provider in front) are quoted as the
  * client's format wants it; %ctx% and %output% are numbers; %key% is what the row says for
  * a server with or without a key.  SPDX-License-Identifier: MIT */
-#include "serve/client_config.h"
+#include "cli/client_config.h"
 
 #include <inttypes.h>
 
@@ -189,7 +189,7 @@ static const client clients[] = {
 };
 enum { N_CLIENTS = sizeof clients / sizeof clients[0] };
 
-tug_status tug_client_config_names(tug_buf *out, tug_err *err) {
+tug_status cli_client_names(tug_buf *out, tug_err *err) {
     for (int i = 0; i < N_CLIENTS; i++)
         tug_buf_printf(out, "%s%s", i > 0 ? ", " : "", clients[i].name);
     return tug_buf_ok(out, err);
@@ -201,7 +201,7 @@ static tug_status find_client(const char *name, const client **out, tug_err *err
         if (strcmp(clients[i].name, name) == 0) return TUG_OK;
     }
     tug_buf names = {0};
-    tug_status status = tug_client_config_names(&names, err);
+    tug_status status = cli_client_names(&names, err);
     if (status == TUG_OK)
         status = TUG_FAIL(err, TUG_EUSAGE, "there is no client \"%.40s\"; known are %s",
                           name, names.p);
@@ -246,22 +246,27 @@ static int64_t output_tokens(int64_t n_ctx) {
     return quarter < most ? quarter : most;
 }
 
-static void put_place(tug_buf *out, const client *c, const tug_client_config *config,
-                      tug_str place) {
+typedef struct facts {
+    tug_str url, model;
+    int64_t n_ctx;
+    bool has_key;
+} facts;
+
+static void put_place(tug_buf *out, const client *c, const facts *f, tug_str place) {
     tug_buf text = {0};
     if (tug_str_is(place, "ctx")) {
-        tug_buf_printf(out, "%" PRId64, config->n_ctx);
+        tug_buf_printf(out, "%" PRId64, f->n_ctx);
     } else if (tug_str_is(place, "output")) {
-        tug_buf_printf(out, "%" PRId64, output_tokens(config->n_ctx));
+        tug_buf_printf(out, "%" PRId64, output_tokens(f->n_ctx));
     } else if (tug_str_is(place, "key")) {
-        tug_buf_text(out, config->has_key ? c->with_key : c->without_key);
+        tug_buf_text(out, f->has_key ? c->with_key : c->without_key);
     } else {
         const bool is_url = tug_str_is(place, "url") || tug_str_is(place, "v1");
         TUG_CHECK(is_url || tug_str_is(place, "model") ||
                   tug_str_is(place, "tug/model") || tug_str_is(place, "openai/model"));
         const size_t n_prefix = is_url ? 0 : place.n - strlen("model");
         tug_buf_append(&text, place.p, n_prefix);
-        tug_buf_str(&text, is_url ? config->url : config->model);
+        tug_buf_str(&text, is_url ? f->url : f->model);
         if (tug_str_is(place, "v1")) tug_buf_text(&text, "/v1");
         put_quoted(out, c->quote, tug_buf_view(&text));
         if (text.failed) out->failed = true;
@@ -269,30 +274,37 @@ static void put_place(tug_buf *out, const client *c, const tug_client_config *co
     tug_buf_free(&text);
 }
 
-static void fill_in(tug_buf *out, const client *c, const tug_client_config *config) {
+static void fill_in(tug_buf *out, const client *c, const facts *f) {
     const char *p = c->text;
     for (const char *mark; (mark = strchr(p, '%')) != NULL;) {
         const char *end = strchr(mark + 1, '%');
         TUG_CHECK(end != NULL);
         tug_buf_append(out, p, (size_t)(mark - p));
-        put_place(out, c, config, tug_str_make(mark + 1, (size_t)(end - mark - 1)));
+        put_place(out, c, f, tug_str_make(mark + 1, (size_t)(end - mark - 1)));
         p = end + 1;
     }
     tug_buf_text(out, p);
 }
 
-tug_status tug_client_config_write(const char *name, const tug_client_config *config,
-                                   tug_buf *out, tug_err *err) {
+tug_status cli_client_config(const char *name, const char *url, const char *model,
+                             int64_t n_ctx, bool has_key, tug_buf *out, tug_err *err) {
+    const facts f = {tug_str_of(url), tug_str_of(model), n_ctx, has_key};
     const client *c = NULL;
     TUG_TRY(find_client(name, &c, err));
-    if (!can_be_written(config->model))
+    if (!can_be_written(f.model)) {
         return TUG_FAIL(err, TUG_ERANGE,
                         "the model's id is empty or has characters that a configuration "
-                        "cannot carry; give it another one");
-    if (!can_be_written(config->url))
+                        "cannot carry; give it another one with --alias");
+    }
+    if (!can_be_written(f.url)) {
         return TUG_FAIL(err, TUG_ERANGE,
                         "the server's address is empty or has characters that a "
                         "configuration cannot carry");
-    fill_in(out, c, config);
+    }
+    if (n_ctx < 4) {
+        return TUG_FAIL(err, TUG_ERANGE,
+                        "a client has to know the size of the context; give it with -c");
+    }
+    fill_in(out, c, &f);
     return tug_buf_ok(out, err);
 }

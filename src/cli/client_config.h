@@ -3,8 +3,8 @@
  *
  * A client is a row of a table: a text with places for the address, the model and so on.
  * Which of them have been run is said in docs/agents.md.  SPDX-License-Identifier: MIT */
-#ifndef TUG_SERVE_CLIENT_CONFIG_H
-#define TUG_SERVE_CLIENT_CONFIG_H
+#ifndef TUG_CLI_CLIENT_CONFIG_H
+#define TUG_CLI_CLIENT_CONFIG_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,21 +12,15 @@
 #include "base/status.h"
 #include "base/str.h"
 
-typedef struct tug_client_config {
-    tug_str url;   /* "http://127.0.0.1:8080", without /v1 */
-    tug_str model; /* the id that /v1/models names */
-    int64_t n_ctx; /* tokens of a session */
-    bool has_key;  /* the server asks for one; clients find it in TUG_API_KEY */
-} tug_client_config;
-
-/* Appends the text, whose first line is a comment that says where it goes.  An unknown
+/* Appends the text, whose first line is a comment that says where it goes.  `url` is without
+ * /v1; `n_ctx` the tokens of a session.  With has_key, clients find the key in TUG_API_KEY.  An unknown
  * client is TUG_EUSAGE with the names of those that are known; TUG_ERANGE when url or model
- * hold what no configuration can carry. */
-TUG_NODISCARD tug_status tug_client_config_write(const char *client,
-                                                 const tug_client_config *config,
-                                                 tug_buf *out, tug_err *err);
+ * hold what no configuration can carry, or n_ctx is too small for any answer. */
+TUG_NODISCARD tug_status cli_client_config(const char *client, const char *url,
+                                           const char *model, int64_t n_ctx, bool has_key,
+                                           tug_buf *out, tug_err *err);
 
 /* "opencode, claude-code, ...": for sentences and --help. */
-TUG_NODISCARD tug_status tug_client_config_names(tug_buf *out, tug_err *err);
+TUG_NODISCARD tug_status cli_client_names(tug_buf *out, tug_err *err);
 
 #endif

@@ -2,7 +2,6 @@
  * SPDX-License-Identifier: MIT */
 #include "base/sys.h"
 #include "serve/endpoints.h"
-#include "serve/openapi.h"
 #include "serve/page.h"
 #include "serve/serve_impl.h"
 
@@ -195,11 +194,4 @@ void tug_ep_page(tug_serve *s, tug_http_exchange *x, tug_api api) {
         (void)tug_http_set_header(x, "Cache-Control", tug_str_of("no-cache"), &err);
         (void)tug_http_respond(x, 200, "text/html; charset=utf-8", tug_page_html(), &err);
     }
-}
-
-void tug_ep_openapi(tug_serve *s, tug_http_exchange *x, tug_api api) {
-    (void)s;
-    (void)api;
-    tug_err err;
-    (void)tug_http_respond(x, 200, "application/json", tug_openapi_json(), &err);
 }

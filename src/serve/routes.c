@@ -16,7 +16,6 @@ static const struct route {
     {"/status", "GET", TUG_API_CHAT, tug_ep_status},
     {"/metrics", "GET", TUG_API_CHAT, tug_ep_metrics},
     {"/props", "GET", TUG_API_CHAT, tug_ep_props},
-    {"/openapi.json", "GET", TUG_API_CHAT, tug_ep_openapi},
     {"/models", "GET", TUG_API_CHAT, tug_ep_models},
     {"/models/*", "GET", TUG_API_CHAT, tug_ep_model},
     {"/tokenize", "POST", TUG_API_CHAT, tug_ep_tokenize},
@@ -73,7 +72,7 @@ void tug_serve_handle(void *ud, tug_http_exchange *x) {
     tug_err err;
     if (!r) {
         tug_serve_refuse(x, TUG_API_CHAT, TUG_FAULT_NOT_FOUND,
-                         tug_str_of("there is nothing here; GET /openapi.json lists what "
+                         tug_str_of("there is nothing here; docs/API.md lists what "
                                     "there is"));
     } else if (!method_fits(tug_http_method(x), r->method)) {
         (void)tug_http_set_header(x, "Allow", tug_str_of(r->method), &err);

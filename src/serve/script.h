@@ -10,6 +10,8 @@
 #ifndef TUG_SERVE_SCRIPT_H
 #define TUG_SERVE_SCRIPT_H
 
+#include <stdint.h>
+
 #include "base/arena.h"
 #include "base/status.h"
 #include "base/str.h"

@@ -51,7 +51,7 @@ static int64_t next_stop(const tug_job *job, int64_t at) {
 }
 
 /* Tokens that take about as long as a piece may. */
-static int64_t piece(const tug_serve *s, bool shared) {
+static int64_t piece(tug_serve *s, bool shared) {
     const double speed = tug_metrics_prefill_speed(&s->metrics);
     if (!(speed > 0.0)) return FIRST_PIECE;
     const double n = speed * (shared ? PIECE_SHARED_S : PIECE_ALONE_S);
@@ -195,14 +195,14 @@ static void step(tug_job *job, bool shared) {
 
 enum { MAX_RUNNING = 64 };
 
-typedef struct round {
+typedef struct piece_round {
     tug_job *job[MAX_RUNNING];
     int n;
     bool decoding; /* somebody waits for a token */
     double next;   /* when a delayed one may go on; INFINITY: none */
-} round;
+} piece_round;
 
-static bool ready(tug_job *job, double now, round *r) {
+static bool ready(tug_job *job, double now, piece_round *r) {
     if (tug_http_gone(job->exchange)) return true; /* to be ended */
     if (tug_http_backlog(job->exchange) > BACKLOG_BYTES) return false;
     if (job->not_before > now) {
@@ -214,10 +214,10 @@ static bool ready(tug_job *job, double now, round *r) {
 
 /* Which jobs get a piece now.  The first n_sessions of the queue have started or may; of
  * the others only those that are gone are looked at.  The lock is held. */
-static void choose(tug_serve *s, round *r) {
+static void choose(tug_serve *s, piece_round *r) {
     const double now = tug_now();
     int n_started = 0;
-    *r = (round){.next = INFINITY};
+    *r = (piece_round){.next = INFINITY};
     for (tug_job *job = s->jobs; job && r->n < MAX_RUNNING; job = job->next) {
         const bool may_run = n_started < s->config.n_sessions;
         if (may_run) n_started++;
@@ -257,7 +257,7 @@ static void cancel_all(tug_serve *s) {
 
 void *tug_worker_main(void *ud) {
     tug_serve *s = ud;
-    round r;
+    piece_round r;
     for (;;) {
         (void)pthread_mutex_lock(&s->lock);
         choose(s, &r);

@@ -42,17 +42,17 @@ def busy():
          "n_cached": 20992, "done": 21410, "n_completion": 187, "age_s": 12.4},
         {"id": "msg_b", "api": "messages", "state": "prefill", "n_prompt": 34125,
          "n_cached": 6144, "done": 19456, "n_completion": 0, "age_s": 41.0},
-        {"id": "chat_c", "api": "chat/completions", "state": "queued", "n_prompt": 9120,
+        {"id": "chat_c", "api": "chat", "state": "queued", "n_prompt": 9120,
          "n_cached": 0, "done": 0, "n_completion": 0, "age_s": 2.0}]
     now = 1764000000
     s["recent"] = [
         {"id": f"r{i}", "api": api, "started": now - 61 * i, "n_prompt": n, "n_cached": cached,
          "n_completion": out, "prefill_s": pre, "decode_s": dec, "end": end}
         for i, (api, n, cached, out, pre, dec, end) in enumerate([
-            ("responses", 20992, 20480, 312, 1.3, 13.4, "tool_calls"),
-            ("chat/completions", 18411, 17920, 96, 1.2, 4.1, "stop"),
+            ("responses", 20992, 20480, 312, 1.3, 13.4, "tool calls"),
+            ("chat", 18411, 17920, 96, 1.2, 4.1, "stop"),
             ("messages", 34011, 0, 3, 82.4, 0.1, "canceled"),
-            ("chat/completions", 812, 0, 4096, 2.1, 173.9, "length"),
+            ("chat", 812, 0, 4096, 2.1, 173.9, "length"),
             ("completions", 240, 128, 41, 0.4, 1.8, "stop")])]
     s["cache"] = {"sessions": 3, "max_sessions": 4, "bytes": 2_140_000_000, "ceiling": 8 * GB,
                   "reused_tokens": 181_220, "computed_tokens": 60_911}

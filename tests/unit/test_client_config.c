@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
+#include "cli/client_config.h"
 #include "fault/fault.h"
-#include "serve/client_config.h"
 #include "json/json.h"
 
 enum { N_CLIENTS = 9 };
@@ -17,21 +17,29 @@ static const char *const clients[N_CLIENTS] = {"opencode",  "claude-code", "code
                                                "qwen-code", "aider",       "continue",
                                                "cline",     "zed",         "open-webui"};
 
-static tug_client_config plain(void) {
-    const tug_client_config c = {.url = tug_str_of("http://127.0.0.1:8080"),
-                                 .model = tug_str_of("some-model"),
-                                 .n_ctx = 65536};
-    return c;
+typedef struct facts {
+    const char *url, *model;
+    int64_t n_ctx;
+    bool has_key;
+} facts;
+
+static facts plain(void) {
+    const facts f = {"http://127.0.0.1:8080", "some-model", 65536, false};
+    return f;
+}
+
+static tug_status config(const char *client, const facts *f, tug_buf *out, tug_err *err) {
+    return cli_client_config(client, f->url, f->model, f->n_ctx, f->has_key, out, err);
 }
 
 static void test_every_client_gets_all_of_it(void **state) {
     (void)state;
     for (int i = 0; i < N_CLIENTS; i++) {
         for (int key = 0; key < 2; key++) {
-            tug_client_config c = plain();
+            facts c = plain();
             tug_buf out = {0};
             c.has_key = key;
-            assert_int_equal(tug_client_config_write(clients[i], &c, &out, NULL), TUG_OK);
+            assert_int_equal(config(clients[i], &c, &out, NULL), TUG_OK);
             assert_non_null(strstr(out.p, "http://127.0.0.1:8080"));
             assert_non_null(strstr(out.p, "some-model"));
             assert_null(strchr(out.p, '%'));
@@ -50,12 +58,12 @@ static void test_the_names_are_these(void **state) {
     (void)state;
     tug_buf names = {0};
     tug_err err = {.msg = ""};
-    assert_int_equal(tug_client_config_names(&names, NULL), TUG_OK);
+    assert_int_equal(cli_client_names(&names, NULL), TUG_OK);
     assert_string_equal(names.p, "opencode, claude-code, codex, qwen-code, aider, "
                                  "continue, cline, zed, open-webui");
-    const tug_client_config c = plain();
+    const facts c = plain();
     tug_buf out = {0};
-    assert_int_equal(tug_client_config_write("emacs", &c, &out, &err), TUG_EUSAGE);
+    assert_int_equal(config("emacs", &c, &out, &err), TUG_EUSAGE);
     assert_non_null(strstr(err.msg, "\"emacs\""));
     assert_non_null(strstr(err.msg, names.p));
     assert_int_equal(out.n, 0);
@@ -67,10 +75,10 @@ static const char odd[] = "a\"b\\c'd$(e)`f`: #g\xC3\xA9";
 
 static void test_json_carries_odd_names(void **state) {
     (void)state;
-    tug_client_config c = plain();
-    c.model = tug_str_of(odd);
+    facts c = plain();
+    c.model = odd;
     tug_buf out = {0};
-    assert_int_equal(tug_client_config_write("opencode", &c, &out, NULL), TUG_OK);
+    assert_int_equal(config("opencode", &c, &out, NULL), TUG_OK);
     tug_arena arena = {0};
     const tug_json *root = NULL;
     const char *body = strchr(out.p, '{');
@@ -87,10 +95,10 @@ static void test_json_carries_odd_names(void **state) {
 
 static void test_shell_quotes(void **state) {
     (void)state;
-    tug_client_config c = plain();
-    c.model = tug_str_of("it's $HOME");
+    facts c = plain();
+    c.model = "it's $HOME";
     tug_buf out = {0};
-    assert_int_equal(tug_client_config_write("claude-code", &c, &out, NULL), TUG_OK);
+    assert_int_equal(config("claude-code", &c, &out, NULL), TUG_OK);
     assert_non_null(strstr(out.p, "export ANTHROPIC_MODEL='it'\\''s $HOME'\n"));
     assert_non_null(strstr(out.p, "export ANTHROPIC_BASE_URL='http://127.0.0.1:8080'\n"));
     tug_buf_free(&out);
@@ -102,18 +110,25 @@ static void test_what_cannot_be_written_is_refused(void **state) {
                                       "\xC2\x85", "\xE2\x80\xA8", "\xEF\xBB\xBFx",
                                       "\xff",     "tab\t"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        tug_client_config c = plain();
+        facts c = plain();
         tug_buf out = {0};
         tug_err err = {.msg = ""};
-        c.model = tug_str_of(bad[i]);
-        assert_int_equal(tug_client_config_write("zed", &c, &out, &err), TUG_ERANGE);
+        c.model = bad[i];
+        assert_int_equal(config("zed", &c, &out, &err), TUG_ERANGE);
         assert_non_null(strstr(err.msg, "id"));
         c = plain();
-        c.url = tug_str_of(bad[i]);
-        assert_int_equal(tug_client_config_write("zed", &c, &out, &err), TUG_ERANGE);
+        c.url = bad[i];
+        assert_int_equal(config("zed", &c, &out, &err), TUG_ERANGE);
         assert_non_null(strstr(err.msg, "address"));
         assert_int_equal(out.n, 0);
     }
+    facts c = plain();
+    tug_buf out = {0};
+    tug_err err = {.msg = ""};
+    c.n_ctx = 0;
+    assert_int_equal(config("zed", &c, &out, &err), TUG_ERANGE);
+    assert_non_null(strstr(err.msg, "-c"));
+    assert_int_equal(out.n, 0);
 }
 
 static void test_output_leaves_room_for_the_prompt(void **state) {
@@ -124,10 +139,10 @@ static void test_output_leaves_room_for_the_prompt(void **state) {
     } cases[] = {{4096, "\"context\": 4096, \"output\": 1024"},
                  {262144, "\"context\": 262144, \"output\": 32000"}};
     for (int i = 0; i < 2; i++) {
-        tug_client_config c = plain();
+        facts c = plain();
         tug_buf out = {0};
         c.n_ctx = cases[i].n_ctx;
-        assert_int_equal(tug_client_config_write("opencode", &c, &out, NULL), TUG_OK);
+        assert_int_equal(config("opencode", &c, &out, NULL), TUG_OK);
         assert_non_null(strstr(out.p, cases[i].expect));
         tug_buf_free(&out);
     }
@@ -135,13 +150,13 @@ static void test_output_leaves_room_for_the_prompt(void **state) {
 
 static void test_no_memory_is_an_error_each_time(void **state) {
     (void)state;
-    const tug_client_config c = plain();
+    const facts c = plain();
     for (int i = 0; i <= N_CLIENTS; i++) {
         for (uint64_t n = 1;; n++) {
             tug_buf out = {0};
             fault_fail_alloc(n);
-            const tug_status s = tug_client_config_write(
-                i < N_CLIENTS ? clients[i] : "unknown", &c, &out, NULL);
+            const tug_status s =
+                config(i < N_CLIENTS ? clients[i] : "unknown", &c, &out, NULL);
             tug_buf_free(&out);
             assert_int_equal(fault_live_blocks(), 0);
             const bool hit = fault_stop();

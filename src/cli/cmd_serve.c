@@ -9,6 +9,7 @@
 #include "cli/client_config.h"
 #include "cli/find_model.h"
 #include "cli/interrupt.h"
+#include "gguf/gguf.h"
 #include "serve/serve.h"
 
 enum {
@@ -197,8 +198,22 @@ static tug_status serve(serve_options *o, tug_err *err) {
     return status;
 }
 
-static tug_status print_config(const serve_options *o, tug_err *err) {
+/* What the file says, without loading it: the server may offer less when memory is short. */
+static tug_status file_context(const char *path, int64_t *n_ctx, tug_err *err) {
+    tug_gguf *g = NULL;
+    uint32_t n = 0;
+    TUG_TRY(tug_gguf_open(&g, path, err));
+    const tug_status status = tug_gguf_get_u32(g, "qwen3next.context_length", &n, err);
+    tug_gguf_close(&g);
+    *n_ctx = n;
+    return status;
+}
+
+static tug_status print_config(serve_options *o, tug_err *err) {
     tug_buf url = {0}, out = {0};
+    if (o->engine.n_ctx == 0) {
+        TUG_TRY(file_context(o->serve.model_path, &o->engine.n_ctx, err));
+    }
     base_url(o, o->serve.http.port, &url);
     tug_status status =
         cli_client_config(o->print_config, url.p ? url.p : "", o->serve.model_id,

@@ -203,7 +203,8 @@ static tug_status file_context(const char *path, int64_t *n_ctx, tug_err *err) {
     tug_gguf *g = NULL;
     uint32_t n = 0;
     TUG_TRY(tug_gguf_open(&g, path, err));
-    const tug_status status = tug_gguf_get_u32(g, "qwen3next.context_length", &n, err);
+    const tug_status status =
+        tug_gguf_get_u32(g, "qwen3next.context_length", &n, NULL, err);
     tug_gguf_close(&g);
     *n_ctx = n;
     return status;

@@ -43,7 +43,7 @@ static tug_status rewrite(const tug_json *message, tug_str role, const tug_json 
                           tug_arena *arena, tug_json *out, tug_err *err) {
     const size_t n = message->n + (calls ? 1u : 0u);
     tug_json *members;
-    const tug_json *const object = tug_api_json_object(arena, n, &members);
+    tug_json *const object = tug_api_json_object(arena, n, &members);
     if (!object) return tug_field_no_memory(err);
     size_t at = 0;
     for (size_t i = 0; i < message->n; i++) {
@@ -92,8 +92,8 @@ static tug_status read_messages(const tug_json *body, tug_arena *arena,
                                 tug_api_request *out, tug_err *err) {
     const tug_json *const sent = tug_json_get(body, "messages");
     const tug_json *const prompt = tug_json_get(body, "add_generation_prompt");
-    static const tug_json null = {TUG_JSON_NULL, 0, {0}};
-    tug_json own = sent ? *sent : null;
+    tug_json own = {0};
+    if (sent) own = *sent;
     if (tug_json_is(sent, TUG_JSON_ARRAY)) {
         tug_json *const list = tug_arena_array(arena, sent->n, sizeof *list);
         if (!list) return tug_field_no_memory(err);
@@ -103,10 +103,13 @@ static tug_status read_messages(const tug_json *body, tug_arena *arena,
         own.v.item = list;
     }
     tug_json *members;
-    const tug_json *const request = tug_api_json_object(arena, 2, &members);
+    tug_json *const request = tug_api_json_object(arena, 2, &members);
     if (!request) return tug_field_no_memory(err);
-    tug_api_json_member(members, 0, "messages", &own);
-    tug_api_json_member(members, 1, "add_generation_prompt", prompt ? prompt : &null);
+    request->n = 0;
+    if (sent) tug_api_json_member(members, request->n++, "messages", &own);
+    if (prompt) {
+        tug_api_json_member(members, request->n++, "add_generation_prompt", prompt);
+    }
     return tug_chat_from_json(request, arena, &out->chat, err);
 }
 
@@ -157,11 +160,6 @@ static tug_status add_functions(tug_api_tools *list, const tug_json *functions,
     return TUG_OK;
 }
 
-bool tug_api_is_legacy(const tug_api_request *r) {
-    return is_absent(tug_json_get(r->as_sent, "tools")) &&
-           !is_absent(tug_json_get(r->as_sent, "functions"));
-}
-
 static tug_status read_tools(const tug_json *body, tug_arena *arena, tug_api_request *out,
                              tug_err *err) {
     tug_api_tools list = {.arena = arena};
@@ -173,9 +171,9 @@ static tug_status read_tools(const tug_json *body, tug_arena *arena, tug_api_req
     } else {
         TUG_TRY(tug_field_array(body, "", "tools", &tools, err));
     }
-    if (tug_api_is_legacy(out)) {
+    out->functions = functions && !tug_field_is_said(tug_json_get(body, "tools"));
+    if (out->functions) {
         TUG_TRY(add_functions(&list, functions, err));
-        out->parallel = false; /* the old answer has room for one */
     } else if (!is_absent(tools)) {
         for (size_t i = 0; i < tools->n; i++) {
             TUG_TRY(add_tool(&list, i, tug_json_at(tools, i), err));
@@ -227,10 +225,10 @@ static tug_status choose_named(const char *path, const tug_json *v, tug_api_requ
 }
 
 static tug_status read_choice(const tug_json *body, tug_api_request *out, tug_err *err) {
-    const char *const path = tug_api_is_legacy(out) ? "function_call" : "tool_choice";
+    const char *const path = out->functions ? "function_call" : "tool_choice";
     const tug_json *const v = tug_json_get(body, path);
     TUG_TRY(tug_field_bool(body, "", "parallel_tool_calls", &out->parallel, err));
-    if (tug_api_is_legacy(out)) out->parallel = false;
+    if (out->functions) out->parallel = false; /* the old answer has room for one */
     if (!tug_field_is_said(v)) return TUG_OK;
     if (v->kind == TUG_JSON_STRING) return choose_word(path, v, out, err);
     if (v->kind == TUG_JSON_OBJECT) return choose_named(path, v, out, err);

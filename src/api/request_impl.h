@@ -53,10 +53,6 @@ TUG_NODISCARD tug_status tug_api_read_stream_options(const tug_json *body,
  * that its client cannot read. */
 TUG_NODISCARD tug_status tug_api_refuse_grammar(const tug_json *body, tug_err *err);
 
-/* Does a chat request say `functions` where it would say `tools` today?  Its answer then
- * has a function_call, and only one. */
-bool tug_api_is_legacy(const tug_api_request *request);
-
 /* n: 1 to TUG_API_MAX_CHOICES */
 TUG_NODISCARD tug_status tug_api_read_n(const tug_json *body, tug_api_request *out,
                                         tug_err *err);
@@ -68,7 +64,7 @@ const tug_json *tug_api_json_str(tug_arena *arena, tug_str text);
 
 /* An OBJECT of n members that can be filled in: key i is value [2 i] and its value
  * [2 i + 1] of *members.  Keys are static strings or live as long as the arena. */
-const tug_json *tug_api_json_object(tug_arena *arena, size_t n, tug_json **members);
+tug_json *tug_api_json_object(tug_arena *arena, size_t n, tug_json **members);
 void tug_api_json_member(tug_json *members, size_t i, const char *key,
                          const tug_json *value);
 

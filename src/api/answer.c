@@ -99,7 +99,7 @@ static tug_answer_item *add_item(tug_answer *a) {
     tug_answer_item *const grown = grow(a, c->item, c->n, &c->cap, sizeof *grown);
     if (!grown) return NULL;
     c->item = grown;
-    c->item[c->n] = (tug_answer_item){0};
+    c->item[c->n] = (tug_answer_item){.first_token = c->n_token};
     return &c->item[c->n++];
 }
 

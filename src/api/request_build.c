@@ -12,7 +12,7 @@ const tug_json *tug_api_json_str(tug_arena *arena, tug_str text) {
     return v;
 }
 
-const tug_json *tug_api_json_object(tug_arena *arena, size_t n, tug_json **members) {
+tug_json *tug_api_json_object(tug_arena *arena, size_t n, tug_json **members) {
     TUG_CHECK(n <= UINT32_MAX / 2);
     tug_json *const v = tug_arena_array(arena, 2 * n + 1, sizeof *v);
     if (!v) return NULL;

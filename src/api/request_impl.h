@@ -68,7 +68,7 @@ const tug_json *tug_api_json_str(tug_arena *arena, tug_str text);
 
 /* An OBJECT of n members that can be filled in: key i is value [2 i] and its value
  * [2 i + 1] of *members.  Keys are static strings or live as long as the arena. */
-const tug_json *tug_api_json_object(tug_arena *arena, size_t n, tug_json **members);
+tug_json *tug_api_json_object(tug_arena *arena, size_t n, tug_json **members);
 void tug_api_json_member(tug_json *members, size_t i, const char *key,
                          const tug_json *value);
 

@@ -3,40 +3,11 @@
  * A stream is: the role, then content and calls as they come, the finish_reason; all that
  * for each choice; usage if asked for; [DONE].  SPDX-License-Identifier: MIT */
 #include "api/answer_openai.h"
+#include "api/request_impl.h"
 
 static const char chunk_object[] = "chat.completion.chunk";
 
 /* ---- logprobs ------------------------------------------------------------------------ */
-
-static void write_bytes(tug_json_writer *w, tug_str bytes) {
-    tug_json_write_key(w, tug_str_of("bytes"));
-    tug_json_begin_array(w);
-    for (size_t i = 0; i < bytes.n; i++) {
-        tug_json_write_i64(w, (unsigned char)bytes.p[i]);
-    }
-    tug_json_end_array(w);
-}
-
-/* JSON has no infinity: a token that cannot be gets the lowest number there is. */
-static void write_logprob(tug_json_writer *w, const tug_token_logprob *t) {
-    tug_json_begin_object(w);
-    tug_openai_str(w, "token", t->bytes);
-    tug_json_write_key(w, tug_str_of("logprob"));
-    tug_json_write_f64(w, t->logprob >= -9999.0f ? (double)t->logprob : -9999.0);
-    write_bytes(w, t->bytes);
-}
-
-static void write_token(tug_json_writer *w, const tug_answer_token *t) {
-    write_logprob(w, &t->chosen);
-    tug_json_write_key(w, tug_str_of("top_logprobs"));
-    tug_json_begin_array(w);
-    for (int32_t i = 0; i < t->n_top; i++) {
-        write_logprob(w, &t->top[i]);
-        tug_json_end_object(w);
-    }
-    tug_json_end_array(w);
-    tug_json_end_object(w);
-}
 
 static void write_logprobs(tug_json_writer *w, const tug_answer_token *t, size_t n,
                            bool wanted) {
@@ -48,7 +19,7 @@ static void write_logprobs(tug_json_writer *w, const tug_answer_token *t, size_t
     tug_json_begin_object(w);
     tug_json_write_key(w, tug_str_of("content"));
     tug_json_begin_array(w);
-    for (size_t i = 0; i < n; i++) write_token(w, &t[i]);
+    for (size_t i = 0; i < n; i++) tug_openai_token(w, &t[i]);
     tug_json_end_array(w);
     tug_openai_null(w, "refusal");
     tug_json_end_object(w);
@@ -111,14 +82,14 @@ static void chat_text(tug_answer *a, tug_str text, const tug_answer_token *token
 
 /* The call that the old form has no room for. */
 static bool is_left_out(const tug_answer *a, size_t i_call) {
-    return i_call > 0 && a->request->functions;
+    return i_call > 0 && tug_api_is_legacy(a->request);
 }
 
 /* {"index": i, "id": .., "type": .., "function": {"name": .., "arguments": ..}} within
  * its list; id and name only with the first piece. */
 static void write_call_delta(tug_json_writer *w, const tug_answer *a, size_t i_call,
                              const tug_str *id, const tug_str *name, tug_str json) {
-    const bool legacy = a->request->functions;
+    const bool legacy = tug_api_is_legacy(a->request);
     tug_json_write_key(w, tug_str_of(legacy ? "function_call" : "tool_calls"));
     if (!legacy) {
         tug_json_begin_array(w);
@@ -166,7 +137,7 @@ static void chat_call_end(tug_answer *a, bool complete, tug_buf *out) {
 static const char *reason_of(const tug_answer *a, const tug_answer_choice *c) {
     const char *const reason = tug_openai_reason(c);
     const bool calls = strcmp(reason, "tool_calls") == 0;
-    return calls && a->request->functions ? "function_call" : reason;
+    return calls && tug_api_is_legacy(a->request) ? "function_call" : reason;
 }
 
 static void chat_choice_end(tug_answer *a, tug_buf *out) {
@@ -259,7 +230,7 @@ static void write_choice(tug_json_writer *w, tug_answer *a, int32_t i) {
     tug_openai_str(w, "role", tug_str_of("assistant"));
     write_content(w, a, c);
     tug_openai_null(w, "refusal");
-    if (c->n_calls > 0 && a->request->functions) {
+    if (c->n_calls > 0 && tug_api_is_legacy(a->request)) {
         write_function_call(w, c);
     } else if (c->n_calls > 0) {
         write_calls(w, c);

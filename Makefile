@@ -1,6 +1,6 @@
 # Makefile - `make` builds build/tug; `make check` builds and runs the quick tests.
 # One build tree per configuration, no configure step.  Needs: a C11 compiler,
-# pkg-config, PCRE2, utf8proc, libedit; cmocka for the tests (./dev installs them).
+# pkg-config, PCRE2, utf8proc, libedit, libmicrohttpd; cmocka for the tests (./dev installs them).
 #
 #   make                     optimised binary            build/tug
 #   make bench               benchmarks                 build/bench/*
@@ -26,7 +26,7 @@ LDSAN_tsan  := -fsanitize=thread
 WERROR ?= -Werror
 WARN := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
         -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wundef -Wvla $(WERROR)
-PKGS := libpcre2-8 libutf8proc libedit
+PKGS := libpcre2-8 libutf8proc libedit libmicrohttpd
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS))
 
@@ -51,7 +51,10 @@ CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 # helpers tests/<area>/*.c that are not tests themselves.
 TEST_SRC  := $(sort $(wildcard tests/*/test_*.c))
 TESTS     := $(TEST_SRC:tests/%.c=$(B)/tests/%)
-HELP_SRC  := $(filter-out $(TEST_SRC) $(wildcard tests/*/fuzz_*.c),$(sort $(wildcard tests/*/*.c)))
+# Programs that tests drive from outside.
+PROG_SRC  := tests/serve/http_echo.c
+PROGS     := $(PROG_SRC:%.c=$(B)/%)
+HELP_SRC  := $(filter-out $(TEST_SRC) $(PROG_SRC) $(wildcard tests/*/fuzz_*.c),$(sort $(wildcard tests/*/*.c)))
 HELP_OBJ  := $(HELP_SRC:%.c=$(B)/%.o)
 
 # A benchmark is bench/bench_<name>.c; other bench/*.c are linked into every one.
@@ -123,7 +126,7 @@ $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 # It times the chunked delta rule of the tests against the recurrence.
 $(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 
-tests: $(TESTS) $(B)/tug $(B)/tests/tug-scripted
+tests: $(TESTS) $(PROGS) $(B)/tug $(B)/tests/tug-scripted
 bench: $(BENCHES)
 fuzz: $(FUZZERS)
 

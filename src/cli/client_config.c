@@ -12,9 +12,8 @@
 #include "json/json.h"
 
 typedef enum quoting {
-    QUOTE_JSON,  /* "..." with JSON's escapes, which TOML and YAML read as well */
-    QUOTE_SHELL, /* '...' */
-    QUOTE_NONE   /* for a person who types it in */
+    QUOTE_JSON, /* "..." with JSON's escapes, which TOML and YAML read as well */
+    QUOTE_SHELL /* '...' */
 } quoting;
 
 typedef struct client {
@@ -141,15 +140,14 @@ static const client clients[] = {
      "      contextLength: %ctx%\n"
      "      maxTokens: %output%\n",
      "${{ secrets.TUG_API_KEY }}", "tug"},
-    {"cline", QUOTE_NONE,
-     "# Cline: it keeps no file for this; in its settings, choose and enter:\n"
-     "API Provider: OpenAI Compatible\n"
-     "Base URL: %v1%\n"
-     "API Key: %key%\n"
-     "Model ID: %model%\n"
-     "Context Window Size: %ctx%\n"
-     "Max Output Tokens: %output%\n",
-     "the key in TUG_API_KEY", "tug"},
+    {"cline", QUOTE_SHELL,
+     "# Cline: for its command line, run this; in an editor, enter the same in its "
+     "settings\n"
+     "# (API Provider: OpenAI Compatible, Context Window Size: %ctx%, Max Output Tokens: "
+     "%output%).\n"
+     "cline auth --provider openai-compatible --baseurl %v1% --modelid %model% --apikey "
+     "%key%\n",
+     "\"$TUG_API_KEY\"", "tug"},
     {"zed", QUOTE_JSON,
      "// Zed: merge this into ~/.config/zed/settings.json; %key%.\n"
      "{\n"
@@ -228,8 +226,6 @@ static void put_quoted(tug_buf *out, quoting quote, tug_str s) {
     if (quote == QUOTE_JSON) {
         tug_json_writer w = tug_json_writer_make(out, TUG_JSON_COMPACT);
         tug_json_write_str(&w, s);
-    } else if (quote == QUOTE_NONE) {
-        tug_buf_str(out, s);
     } else {
         tug_buf_char(out, '\'');
         for (size_t i = 0; i < s.n; i++) {

@@ -3,19 +3,23 @@
 
     tests/serve/page.py [--shots DIR] [NAME ...]    only tests whose name contains NAME
 
-Needs Playwright (PyPI) and Chromium (Debian's is enough).  The server is a small mock with
-the built-in page, its policy, and states and streams that a test can choose.
+Needs Playwright (PyPI) and Chromium (Debian's is enough).  Most tests run against a small
+mock with the built-in page, its policy, and states and streams that they choose; those named
+test_real_server run against `tug serve` (TUG=build/tug) with the tiny model.
 """
 import argparse
 import copy
 import os
 import shutil
 import sys
+import tempfile
 import threading
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "support")]
 import page_mock  # noqa: E402
+from tug_server import Server  # noqa: E402
 
 try:
     from playwright.sync_api import expect, sync_playwright
@@ -99,6 +103,7 @@ def test_busy_shows_figures(browser, mock):
         assert "75% of 242,131 prompt tokens reused" in text_of(page, "#cache")
         jobs = page.locator("#running li")
         assert "19,456 of 34,125 tokens" in jobs.nth(1).inner_text()
+        assert "18% reused" in jobs.nth(1).inner_text()
         assert jobs.nth(1).locator("[role=progressbar]").get_attribute("aria-valuenow") == "57"
         rows = page.locator("#recent tr")
         assert rows.count() == 5 and "98%" in rows.nth(0).inner_text()
@@ -109,6 +114,8 @@ def test_busy_shows_figures(browser, mock):
         mock.status["speed"] = {"prefill_tok_s": None, "decode_tok_s": 30.0}
         expect(page.locator("#decode")).to_have_text("30.0")
         expect(page.locator("#prefill")).to_have_class("big old")
+        line = page.locator("#decode-line polyline").get_attribute("points").split()
+        assert len(line) >= 2 and line[-1] == "119,3.0", line  # the most so far is at the top
     assert not tab.said, tab.said
 
 
@@ -328,6 +335,58 @@ def test_keyboard_alone(browser, mock):
         page.keyboard.press("Enter")
         until(lambda: mock.bodies, "a request")
         assert mock.bodies[0]["messages"][0]["content"] == "line one\nline two"
+
+
+# ---- the real server -------------------------------------------------------------------
+
+def test_real_server(browser, _):
+    with Server() as server:
+        tab = Tab(browser, server)
+        with tab:
+            page = tab.ready()
+            assert "tug-tiny" in text_of(page, "#facts")
+            policy = server.get("/").headers["content-security-policy"]
+            assert policy == page_mock.built_in_page()[1], "build/tug is older than the page"
+            say(page, "Write a function that adds two numbers in Python.")
+            expect(page.locator(".note")).to_contain_text("prompt tokens reused", timeout=60000)
+            expect(page.locator(".note.bad")).to_have_count(0)
+            assert len(text_of(page, ".msg.assistant")) > 20
+            expect(page.locator("#recent tr")).to_have_count(1)
+            assert text_of(page, "#decode") != "–"
+            say(page, "Thank you. Now one that multiplies.")
+            expect(page.locator("#recent tr")).to_have_count(2, timeout=60000)
+            row = page.locator("#recent tr").first.locator("td").nth(3).inner_text()
+            assert int(row.strip("%")) > 20, f"the second turn reused {row}"
+            weights = server.status()["model"]["n_bytes"]
+            assert weights > 0 and "weights" in text_of(page, "#memory")
+        assert not tab.said, tab.said
+        outside = [u for u in tab.asked if not u.startswith((server.url + "/", "data:"))]
+        assert not outside, outside
+
+
+def test_real_server_stops(browser, _):
+    with Server() as server, Tab(browser, server) as page:
+        say(page, "Write a long story.")
+        expect(page.locator(".msg.assistant .text")).not_to_be_empty()
+        page.click("#stop")
+        expect(page.locator(".note")).to_have_text("stopped")
+        until(lambda: server.status()["queue"]["running"] == 0, "the work ends")
+
+
+def test_real_server_with_a_key(browser, _):
+    with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
+        keys.write("sk-of-this-test\n")
+        keys.flush()
+        with Server("--api-key-file", keys.name) as server, Tab(browser, server) as page:
+            expect(page.locator("#key-dialog")).to_be_visible()
+            page.fill("#key", "sk-of-another")
+            page.keyboard.press("Enter")
+            expect(page.locator("#key-note")).to_contain_text("refused that key")
+            page.fill("#key", "sk-of-this-test")
+            page.keyboard.press("Enter")
+            expect(page.locator("#facts dd").first).to_be_visible()
+            say(page, "Hello.")
+            expect(page.locator(".note")).to_contain_text("reused", timeout=60000)
 
 
 def main():

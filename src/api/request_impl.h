@@ -88,9 +88,8 @@ TUG_NODISCARD tug_status tug_api_messages_add(tug_api_messages *list, const char
                                               tug_str content, tug_err *err);
 /* A call of the last turn, if that is the assistant's, or else of a new one. `arguments`:
  * an OBJECT or NULL, see tug_chat_arguments. */
-TUG_NODISCARD tug_status tug_api_messages_add_call(tug_api_messages *list, tug_str name,
-                                                   const tug_json *arguments,
-                                                   tug_err *err);
+TUG_NODISCARD tug_status tug_api_messages_add_call(tug_api_messages *list,
+                                                   tug_chat_call call, tug_err *err);
 /* Into out->chat; the list is not used any more. */
 void tug_api_messages_end(const tug_api_messages *list, tug_api_request *out);
 

@@ -3,7 +3,6 @@
  * A stream is: the role, then content and calls as they come, the finish_reason; all that
  * for each choice; usage if asked for; [DONE].  SPDX-License-Identifier: MIT */
 #include "api/answer_openai.h"
-#include "api/request_impl.h"
 
 static const char chunk_object[] = "chat.completion.chunk";
 
@@ -82,14 +81,14 @@ static void chat_text(tug_answer *a, tug_str text, const tug_answer_token *token
 
 /* The call that the old form has no room for. */
 static bool is_left_out(const tug_answer *a, size_t i_call) {
-    return i_call > 0 && tug_api_is_legacy(a->request);
+    return i_call > 0 && a->request->functions;
 }
 
 /* {"index": i, "id": .., "type": .., "function": {"name": .., "arguments": ..}} within
  * its list; id and name only with the first piece. */
 static void write_call_delta(tug_json_writer *w, const tug_answer *a, size_t i_call,
                              const tug_str *id, const tug_str *name, tug_str json) {
-    const bool legacy = tug_api_is_legacy(a->request);
+    const bool legacy = a->request->functions;
     tug_json_write_key(w, tug_str_of(legacy ? "function_call" : "tool_calls"));
     if (!legacy) {
         tug_json_begin_array(w);
@@ -137,7 +136,7 @@ static void chat_call_end(tug_answer *a, bool complete, tug_buf *out) {
 static const char *reason_of(const tug_answer *a, const tug_answer_choice *c) {
     const char *const reason = tug_openai_reason(c);
     const bool calls = strcmp(reason, "tool_calls") == 0;
-    return calls && tug_api_is_legacy(a->request) ? "function_call" : reason;
+    return calls && a->request->functions ? "function_call" : reason;
 }
 
 static void chat_choice_end(tug_answer *a, tug_buf *out) {
@@ -230,7 +229,7 @@ static void write_choice(tug_json_writer *w, tug_answer *a, int32_t i) {
     tug_openai_str(w, "role", tug_str_of("assistant"));
     write_content(w, a, c);
     tug_openai_null(w, "refusal");
-    if (c->n_calls > 0 && tug_api_is_legacy(a->request)) {
+    if (c->n_calls > 0 && a->request->functions) {
         write_function_call(w, c);
     } else if (c->n_calls > 0) {
         write_calls(w, c);

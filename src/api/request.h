@@ -62,6 +62,7 @@ typedef struct tug_api_request {
     tug_str model; /* as sent; empty: none */
     bool stream, include_usage;
     bool return_progress; /* prompt_progress in a chat stream */
+    bool functions; /* chat: `functions` instead of tools; answered by function_call */
 
     /* chat, responses, messages */
     tug_chat chat;             /* system first; developer mapped; order kept */

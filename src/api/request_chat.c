@@ -160,11 +160,6 @@ static tug_status add_functions(tug_api_tools *list, const tug_json *functions,
     return TUG_OK;
 }
 
-bool tug_api_is_legacy(const tug_api_request *r) {
-    return is_absent(tug_json_get(r->as_sent, "tools")) &&
-           !is_absent(tug_json_get(r->as_sent, "functions"));
-}
-
 static tug_status read_tools(const tug_json *body, tug_arena *arena, tug_api_request *out,
                              tug_err *err) {
     tug_api_tools list = {.arena = arena};
@@ -176,9 +171,9 @@ static tug_status read_tools(const tug_json *body, tug_arena *arena, tug_api_req
     } else {
         TUG_TRY(tug_field_array(body, "", "tools", &tools, err));
     }
-    if (tug_api_is_legacy(out)) {
+    out->functions = functions && !tug_field_is_said(tug_json_get(body, "tools"));
+    if (out->functions) {
         TUG_TRY(add_functions(&list, functions, err));
-        out->parallel = false; /* the old answer has room for one */
     } else if (!is_absent(tools)) {
         for (size_t i = 0; i < tools->n; i++) {
             TUG_TRY(add_tool(&list, i, tug_json_at(tools, i), err));
@@ -230,10 +225,10 @@ static tug_status choose_named(const char *path, const tug_json *v, tug_api_requ
 }
 
 static tug_status read_choice(const tug_json *body, tug_api_request *out, tug_err *err) {
-    const char *const path = tug_api_is_legacy(out) ? "function_call" : "tool_choice";
+    const char *const path = out->functions ? "function_call" : "tool_choice";
     const tug_json *const v = tug_json_get(body, path);
     TUG_TRY(tug_field_bool(body, "", "parallel_tool_calls", &out->parallel, err));
-    if (tug_api_is_legacy(out)) out->parallel = false;
+    if (out->functions) out->parallel = false; /* the old answer has room for one */
     if (!tug_field_is_said(v)) return TUG_OK;
     if (v->kind == TUG_JSON_STRING) return choose_word(path, v, out, err);
     if (v->kind == TUG_JSON_OBJECT) return choose_named(path, v, out, err);

@@ -6,10 +6,13 @@ static tug_status read_ids(const tug_json *ids, const char *path, tug_arena *are
     int32_t *const id = tug_arena_array(arena, ids->n, sizeof *id);
     if (!id) return tug_field_no_memory(err);
     for (size_t i = 0; i < ids->n; i++) {
+        const tug_json *const v = tug_json_at(ids, i);
         int64_t value;
-        const tug_field_path at = tug_field_path_make("%s[%zu]", path, i);
-        TUG_TRY(
-            tug_field_value_i64(tug_json_at(ids, i), at.text, 0, INT32_MAX, &value, err));
+        /* The path costs more than the number: only for a sentence. */
+        if (tug_field_value_i64(v, "", 0, INT32_MAX, &value, NULL) != TUG_OK) {
+            const tug_field_path at = tug_field_path_make("%s[%zu]", path, i);
+            return tug_field_value_i64(v, at.text, 0, INT32_MAX, &value, err);
+        }
         id[i] = (int32_t)value;
     }
     out->prompt_ids = id;

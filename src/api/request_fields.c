@@ -1,6 +1,7 @@
 /* request_fields.c - fields that mean the same in several APIs; see request_impl.h.
  * SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "api/request_impl.h"
@@ -93,14 +94,14 @@ static tug_status read_bias(const tug_json *body, tug_arena *arena, tug_api_samp
                             "id, a whole number from 0",
                             tug_json_key(v, i).p);
         }
-        const tug_field_path path =
-            tug_field_path_make("logit_bias[\"%d\"]", (int)bias[i].id);
-        if (value->kind != TUG_JSON_NUMBER || !(tug_json_f64(value) >= -100.0) ||
-            !(tug_json_f64(value) <= 100.0)) {
+        const double d = value->kind == TUG_JSON_NUMBER ? tug_json_f64(value) : NAN;
+        if (!(d >= -100.0 && d <= 100.0)) {
+            const tug_field_path path =
+                tug_field_path_make("logit_bias[\"%d\"]", (int)bias[i].id);
             return tug_field_wrong(err, path.text, "", value,
                                    "a number between -100 and 100");
         }
-        bias[i].bias = (float)tug_json_f64(value);
+        bias[i].bias = (float)d;
     }
     out->bias = bias;
     out->n_bias = v->n;

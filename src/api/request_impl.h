@@ -53,10 +53,6 @@ TUG_NODISCARD tug_status tug_api_read_stream_options(const tug_json *body,
  * that its client cannot read. */
 TUG_NODISCARD tug_status tug_api_refuse_grammar(const tug_json *body, tug_err *err);
 
-/* Does a chat request say `functions` where it would say `tools` today?  Its answer then
- * has a function_call, and only one. */
-bool tug_api_is_legacy(const tug_api_request *request);
-
 /* n: 1 to TUG_API_MAX_CHOICES */
 TUG_NODISCARD tug_status tug_api_read_n(const tug_json *body, tug_api_request *out,
                                         tug_err *err);

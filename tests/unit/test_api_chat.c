@@ -204,6 +204,10 @@ static void test_refusals(void **state) {
     refuses("{" USER ",\"tools\":[{\"function\":{\"name\":\"a>b\"}}]}",
             "tools[0].function.name has the byte 0x3e in it; white space, control "
             "characters, < and > may not be in a name");
+    refuses(
+        "{" USER ",\"tools\":[{\"name\":\"a\x7F\"}]}",
+        "tools[0].name has the byte 0x7f in it; white space, control characters, < and "
+        "> may not be in a name");
     refuses("{" USER ",\"logit_bias\":{\"x\":1}}",
             "logit_bias has the key \"x\"; each key must be a token id, a whole number "
             "from 0");
@@ -527,6 +531,34 @@ static void test_completions(void **state) {
                 "cmpl-ID", "text_completion") "\"choices\":[]," NUMBERS "}\n\n" DONE);
 }
 
+/* The offsets of each choice begin anew. */
+static void play_two_tokens(tug_answer *a, tug_buf *out) {
+    const tug_answer_token token = {{STR("ab"), -1.0f}, NULL, 0};
+    tug_answer_begin(a, &final_usage, out);
+    for (int i = 0; i < 2; i++) {
+        tug_answer_text(a, STR("ab"), &token, out);
+        tug_answer_text(a, STR("ab"), &token, out);
+        tug_answer_choice_end(a, TUG_END_STOP, STR(""), out);
+    }
+    tug_answer_finish(a, &final_usage, out);
+}
+
+static void test_text_offsets(void **state) {
+    (void)state;
+    tug_buf out = answer_of(TUG_API_COMPLETIONS,
+                            "{\"prompt\":\"p\",\"stream\":true,\"n\":2,\"logprobs\":0}",
+                            play_two_tokens);
+    const char *p = out.p;
+    for (int i = 0; i < 4; i++) {
+        p = strstr(p, "\"text_offset\":[");
+        assert_non_null(p);
+        p += strlen("\"text_offset\":[");
+        assert_int_equal(*p, i % 2 ? '2' : '0');
+    }
+    assert_null(strstr(p, "\"text_offset\""));
+    tug_buf_free(&out);
+}
+
 /* ---- which end is called what ---------------------------------------------------------- */
 
 static tug_answer_end the_end;
@@ -798,15 +830,15 @@ static void test_recorded(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_messages),      cmocka_unit_test(test_tools),
-        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_prompts),
-        cmocka_unit_test(test_chat_calls),    cmocka_unit_test(test_chat_function_call),
-        cmocka_unit_test(test_chat_choices),  cmocka_unit_test(test_chat_events),
-        cmocka_unit_test(test_chat_logprobs), cmocka_unit_test(test_completions),
-        cmocka_unit_test(test_ends),          cmocka_unit_test(test_stream_is_body),
-        cmocka_unit_test(test_memory),        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_recorded),
+        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_messages),       cmocka_unit_test(test_tools),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_chat_calls),     cmocka_unit_test(test_chat_function_call),
+        cmocka_unit_test(test_chat_choices),   cmocka_unit_test(test_chat_events),
+        cmocka_unit_test(test_chat_logprobs),  cmocka_unit_test(test_completions),
+        cmocka_unit_test(test_text_offsets),   cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_stream_is_body), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_errors),         cmocka_unit_test(test_recorded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,9 +5,8 @@
  *  2. An allocation that failed makes every later `out` fail, so that a body with a hole
  *     in it is never taken for a whole one.
  * SPDX-License-Identifier: MIT */
-#include "base/sys.h"
-
 #include "api/answer_impl.h"
+#include "base/sys.h"
 
 static const tug_answer_ops *const ops_of[] = {
     [TUG_API_CHAT] = &tug_answer_chat_ops,

@@ -1,7 +1,6 @@
 /* fields.c - see fields.h.  SPDX-License-Identifier: MIT */
 #include "api/fields.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

@@ -202,6 +202,7 @@ static tug_status read_tools(const tug_json *body, tug_arena *arena, tug_api_req
                              tug_err *err) {
     const tug_json *tools = NULL;
     TUG_TRY(tug_field_array(body, "", "tools", &tools, err));
+    if (tools) TUG_TRY(tug_tools_count(tools, "tools", err));
     tug_api_tools list = {.arena = arena};
     const size_t n = tools ? tools->n : 0;
     for (size_t i = 0; i < n; i++) {

@@ -22,6 +22,12 @@ const tug_json *tug_tool_form(tug_arena *arena, tug_str name, tug_str about,
     return form;
 }
 
+tug_status tug_tools_count(const tug_json *tools, const char *path, tug_err *err) {
+    if (tools->n <= TUG_API_MAX_TOOLS) return TUG_OK;
+    return TUG_FAIL(err, TUG_EFORMAT, "%s has more than %d tools; send fewer", path,
+                    (int)TUG_API_MAX_TOOLS);
+}
+
 /* ---- names --------------------------------------------------------------------------- */
 
 /* namespace__name, with `number` behind it from the second of that name on. */
@@ -64,6 +70,8 @@ typedef struct tool_spec {
     const tug_json *parameters;
 } tool_spec;
 
+enum { MAX_OF_ONE_NAME = 16 };
+
 /* Adds it under a name that no other tool has.  The same tool twice is passed over. */
 static tug_status add(tug_api_tools *list, const char *path, tug_str space,
                       const tool_spec *spec, tug_err *err) {
@@ -73,8 +81,14 @@ static tug_status add(tug_api_tools *list, const char *path, tug_str space,
     tug_str name;
     size_t number = 1;
     do {
+        if (number > MAX_OF_ONE_NAME) {
+            return TUG_FAIL(err, TUG_EFORMAT,
+                            "%s.name is that of %d tools already, when it is joined to "
+                            "its namespace; rename it",
+                            path, (int)MAX_OF_ONE_NAME);
+        }
         name = flat_name(space, spec->name, number++, list->arena);
-        if (!name.p && spec->name.n > 0) return tug_field_no_memory(err);
+        if (!name.p) return tug_field_no_memory(err);
     } while (tug_api_tools_find(list, name) != SIZE_MAX);
     const tug_json *const form =
         tug_tool_form(list->arena, name, spec->about, spec->parameters);
@@ -174,6 +188,7 @@ static tug_status add_tool(tug_api_tools *list, const tug_json *v, const char *p
 
 static tug_status add_tools(tug_api_tools *list, const tug_json *tools, const char *path,
                             tug_str space, tug_err *err) {
+    TUG_TRY(tug_tools_count(tools, path, err));
     for (size_t i = 0; i < tools->n; i++) {
         const tug_field_path at = tug_field_path_make("%s[%zu]", path, i);
         TUG_TRY(add_tool(list, tug_json_at(tools, i), at.text, space, err));
@@ -203,6 +218,7 @@ static tug_status allow_some(const tug_json *v, tug_api_tools *list, tug_api_req
     TUG_TRY(tug_field_str(v, "tool_choice", "mode", &mode, err));
     TUG_TRY(tug_field_array(v, "tool_choice", "tools", &allowed, err));
     if (!allowed) return tug_field_wrong(err, "tool_choice", "tools", NULL, "an array");
+    TUG_TRY(tug_tools_count(allowed, "tool_choice.tools", err));
     size_t n = 0;
     for (size_t i = 0; i < list->n; i++) {
         if (!is_allowed(allowed, &list->shown[i])) continue;

@@ -12,6 +12,11 @@
 const tug_json *tug_tool_form(tug_arena *arena, tug_str name, tug_str about,
                               const tug_json *parameters);
 
+/* Refuses a list that is too long, tools that are passed over included: each one is looked
+ * for among the others. */
+TUG_NODISCARD tug_status tug_tools_count(const tug_json *tools, const char *path,
+                                         tug_err *err);
+
 /* `tools` and `tool_choice` of a responses body. */
 TUG_NODISCARD tug_status tug_responses_read_tools(const tug_json *body, tug_arena *arena,
                                                   tug_api_request *out, tug_err *err);

@@ -95,6 +95,7 @@ tug_status tug_turns_block_text(const tug_json *block, const char *path,
     }
     tug_str type = tug_str_make(NULL, 0);
     TUG_TRY(tug_field_str(block, path, "type", &type, err));
+    if (!type.p) return tug_field_wrong(err, path, "type", NULL, "a string");
     const char *const key = tug_str_is(type, "refusal") ? "refusal" : "text";
     const tug_json *text = tug_json_get(block, key);
     if (tug_str_is(type, "document") && document_text(block)) {

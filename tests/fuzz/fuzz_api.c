@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_tools(const tug_api_request *r) {
     const size_t n_sent = r->chat.tools ? r->chat.tools->n : 0;
-    TUG_CHECK(n_sent == r->tools.n);
+    TUG_CHECK(n_sent >= r->tools.n); /* more, when only some are allowed */
     bool named = r->choice != TUG_TOOLS_NAMED;
     for (size_t i = 0; i < r->tools.n; i++) {
         const tug_str name = r->tools.tool[i].name;

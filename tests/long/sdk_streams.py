@@ -8,8 +8,9 @@ SDKs' clients, with their stream accumulators, must give back what was told.
 
     python3 tests/long/sdk_streams.py [dialogues, default 500] [seed, default 1]
 
-Needs the packages `openai` and `anthropic`; for JavaScript Node and a folder SDK_JS with
-`openai` and `@anthropic-ai/sdk` in its node_modules.  What is missing is skipped, visibly.
+Needs the packages `openai` and `anthropic`; for JavaScript Node and a folder (SDK_JS, or
+build/sdk-js) with `openai` and `@anthropic-ai/sdk` in its node_modules.  What is missing is
+skipped, visibly.
 """
 import http.server
 import json
@@ -378,7 +379,11 @@ def python_answers(jobs, base):
 
 def javascript_answers(jobs, base):
     script = Path(__file__).with_suffix(".mjs")
-    done = subprocess.run(["node", str(script), os.environ["SDK_JS"], base], input=json.dumps(jobs).encode(),
+    folder = os.environ.get("SDK_JS", str(ROOT / "build/sdk-js"))
+    for name in ("openai", "@anthropic-ai/sdk"):
+        if not os.path.isdir(os.path.join(folder, "node_modules", name)):
+            raise FileNotFoundError(f"{folder}/node_modules/{name}")
+    done = subprocess.run(["node", str(script), folder, base], input=json.dumps(jobs).encode(),
                           stdout=subprocess.PIPE, check=True)
     lines = done.stdout.decode().split("\n")
     print(lines[0])
@@ -412,8 +417,8 @@ def main():
     for name, answers in (("python", python_answers), ("javascript", javascript_answers)):
         try:
             n = judge(name, jobs, dialogues, list(answers(jobs, base)))
-        except (ImportError, KeyError) as e:
-            print(f"SKIPPED {name}: {e} is missing")
+        except (ImportError, FileNotFoundError) as e:
+            print(f"SKIPPED {name}: {e}")
             skipped += len(jobs)
             continue
         print(f"{name}: {count} dialogues, {len(jobs)} answers, {n} not as told")

@@ -40,6 +40,12 @@ static const char *const values[24] = {
 #define OBJECT    "ynnnnnnnnnnnnnnnnnnnynny"
 #define EMPTY_OBJ "ynnnnnnnnnnnnnnnnnnnynnn"
 #define NO_TOOLS  "ynnnnnnnnnnnnnnnnnnyynnn"
+#define ARRAY     "ynnnnnnnnnnnnnnnnnnynyyn"
+#define TEXT_ONLY "nnnnnnnnnnnnnnnnyyynnnnn"
+#define CONTENT   "nnnnnnnnnnnnnnnnyyyynnnn" /* a text or [] */
+#define RESULT    "ynnnnnnnnnnnnnnnyyyynnnn"
+#define NAME      "nnnnnnnnnnnnnnnnnynnnnnn"
+#define NOT_SAID  "ynnnnnnnnnnnnnnnynnnnnnn" /* null or "" */
 #define NO_LIST   "ynnnnnnnnnnnnnnnnnnynnnn"
 
 typedef struct row {
@@ -66,6 +72,25 @@ typedef struct row {
         TUG_API_CHAT, path,                                                            \
             "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}," message "]}", want \
     }
+#define RESPONSE(key, want) \
+    { TUG_API_RESPONSES, key, "{\"input\":\"x\",\"" key "\":@}", want }
+#define IN_RESPONSE(path, more, want) \
+    { TUG_API_RESPONSES, path, "{\"input\":\"x\"," more "}", want }
+#define ITEM(path, item, want) \
+    { TUG_API_RESPONSES, path, "{\"input\":[" item "]}", want }
+#define IN_MESSAGES(path, more, want)                                               \
+    {                                                                               \
+        TUG_API_MESSAGES, path,                                                     \
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]," more "}", want \
+    }
+#define MESSAGES(key, want) IN_MESSAGES(key, "\"" key "\":@", want)
+#define TURN(path, message, want)                                                      \
+    {                                                                                  \
+        TUG_API_MESSAGES, path,                                                        \
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}," message "]}", want \
+    }
+#define BLOCK(path, role, block, want) \
+    TURN(path, "{\"role\":\"" role "\",\"content\":[" block "]}", want)
 #define TOOL(path, tool, want) IN_CHAT(path, "\"tools\":[" tool "]", want)
 
 static const row rows[] = {
@@ -188,6 +213,129 @@ static const row rows[] = {
     {TUG_API_COMPLETIONS, "prompt[1]", "{\"prompt\":[7,@]}", "nnnyynynnnnnnnyynnnnnnnn"},
     {TUG_API_COMPLETIONS, "prompt[0][0]", "{\"prompt\":[[@]]}",
      "nnnyynynnnnnnnyynnnnnnnn"},
+    RESPONSE("model", STRING),
+    RESPONSE("stream", BOOL),
+    RESPONSE("cache_prompt", BOOL),
+    RESPONSE("input", CONTENT),
+    RESPONSE("instructions", STRING),
+    RESPONSE("max_output_tokens", LIMIT),
+    RESPONSE("temperature", TO_100),
+    RESPONSE("top_p", TO_1),
+    RESPONSE("top_k", LIMIT),
+    RESPONSE("seed", SEED),
+    RESPONSE("stop", STOP),
+    RESPONSE("include", ARRAY),
+    RESPONSE("top_logprobs", TO_20),
+    RESPONSE("parallel_tool_calls", BOOL),
+    RESPONSE("prompt_cache_key", STRING),
+    RESPONSE("text", OBJECT),
+    RESPONSE("tools", NO_LIST),
+    RESPONSE("tool_choice", ONLY_NULL),
+    RESPONSE("previous_response_id", NOT_SAID),
+    RESPONSE("conversation", NOT_SAID),
+    RESPONSE("background", "ynynnnnnnnnnnnnnnnnnnnnn"),
+    RESPONSE("prompt", ONLY_NULL),
+    RESPONSE("store", ANY),
+    RESPONSE("metadata", ANY),
+    RESPONSE("reasoning", ANY),
+    RESPONSE("client_metadata", ANY),
+    RESPONSE("truncation", ANY),
+    IN_RESPONSE("text.format", "\"text\":{\"format\":@}", OBJECT),
+    IN_RESPONSE("text.format.type", "\"text\":{\"format\":{\"type\":@}}", ONLY_NULL),
+    IN_RESPONSE("text.format.schema",
+                "\"text\":{\"format\":{\"type\":\"json_schema\",\"schema\":@}}",
+                "yyynnnnnnnnnnnnnnnnnynny"),
+    IN_RESPONSE("tools[0]", "\"tools\":[@]", NEVER),
+    IN_RESPONSE("tools[0].type", "\"tools\":[{\"type\":@,\"name\":\"f\"}]", STRING),
+    IN_RESPONSE("tools[0].name", "\"tools\":[{\"name\":@}]", NAME),
+    IN_RESPONSE("tools[0].description", "\"tools\":[{\"name\":\"f\",\"description\":@}]",
+                STRING),
+    IN_RESPONSE("tools[0].parameters", "\"tools\":[{\"name\":\"f\",\"parameters\":@}]",
+                ANY),
+    IN_RESPONSE("tools[0].strict", "\"tools\":[{\"name\":\"f\",\"strict\":@}]", ANY),
+    IN_RESPONSE("tools[0].format",
+                "\"tools\":[{\"type\":\"custom\",\"name\":\"f\",\"format\":@}]", OBJECT),
+    IN_RESPONSE("tools[0].name", "\"tools\":[{\"type\":\"namespace\",\"name\":@}]",
+                "nnnnnnnnnnnnnnnnnyynnnnn"),
+    IN_RESPONSE("tools[0].tools",
+                "\"tools\":[{\"type\":\"namespace\",\"name\":\"n\",\"tools\":@}]",
+                NO_LIST),
+    IN_RESPONSE("tool_choice.tools",
+                "\"tools\":[{\"name\":\"f\"}],\"tool_choice\":{\"type\":"
+                "\"allowed_tools\",\"tools\":@}",
+                "nnnnnnnnnnnnnnnnnnnynyyn"),
+    ITEM("input[0]", "@", NEVER),
+    ITEM("input[0].type", "{\"type\":@,\"role\":\"user\",\"content\":\"x\"}", STRING),
+    ITEM("input[0].role", "{\"role\":@,\"content\":\"x\"}", NEVER),
+    ITEM("input[0].content", "{\"role\":\"user\",\"content\":@}", CONTENT),
+    ITEM("input[0].content", "{\"role\":\"assistant\",\"content\":@}", RESULT),
+    ITEM("input[0].content[0]", "{\"role\":\"user\",\"content\":[@]}", NEVER),
+    ITEM("input[0].content[0].text",
+         "{\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":@}]}",
+         TEXT_ONLY),
+    ITEM("input[0].name", "{\"type\":\"function_call\",\"name\":@}", TEXT_ONLY),
+    ITEM("input[0].namespace",
+         "{\"type\":\"function_call\",\"name\":\"f\",\"namespace\":@}", STRING),
+    ITEM("input[0].arguments",
+         "{\"type\":\"function_call\",\"name\":\"f\",\"arguments\":@}", ANY),
+    ITEM("input[0].input", "{\"type\":\"custom_tool_call\",\"name\":\"f\",\"input\":@}",
+         ANY),
+    ITEM("input[0].action", "{\"type\":\"local_shell_call\",\"action\":@}", ANY),
+    ITEM("input[0].output", "{\"type\":\"function_call_output\",\"output\":@}", RESULT),
+    ITEM("input[0].tools", "{\"type\":\"tool_search_output\",\"tools\":@}", ANY),
+    MESSAGES("model", STRING),
+    MESSAGES("stream", BOOL),
+    MESSAGES("max_tokens", LIMIT),
+    MESSAGES("temperature", TO_100),
+    MESSAGES("top_p", TO_1),
+    MESSAGES("top_k", LIMIT),
+    MESSAGES("stop_sequences", STOP),
+    MESSAGES("system", RESULT),
+    MESSAGES("messages", NEVER),
+    MESSAGES("tools", NO_LIST),
+    MESSAGES("tool_choice", ONLY_NULL),
+    MESSAGES("output_config", OBJECT),
+    MESSAGES("output_format", OBJECT),
+    MESSAGES("metadata", ANY),
+    MESSAGES("thinking", ANY),
+    MESSAGES("context_management", ANY),
+    IN_MESSAGES("output_config.format", "\"output_config\":{\"format\":@}", OBJECT),
+    IN_MESSAGES("tool_choice.type", "\"tool_choice\":{\"type\":@}", NEVER),
+    IN_MESSAGES("tool_choice.disable_parallel_tool_use",
+                "\"tool_choice\":{\"type\":\"auto\",\"disable_parallel_tool_use\":@}",
+                BOOL),
+    IN_MESSAGES("tool_choice",
+                "\"tools\":[{\"name\":\"f\"}],\"tool_choice\":{\"type\":\"tool\","
+                "\"name\":@}",
+                NEVER),
+    IN_MESSAGES("system[0]", "\"system\":[@]", NEVER),
+    IN_MESSAGES("tools[0]", "\"tools\":[@]", NEVER),
+    IN_MESSAGES("tools[0].type", "\"tools\":[{\"type\":@,\"name\":\"f\"}]", STRING),
+    IN_MESSAGES("tools[0].name", "\"tools\":[{\"name\":@}]", NAME),
+    IN_MESSAGES("tools[0].description", "\"tools\":[{\"name\":\"f\",\"description\":@}]",
+                STRING),
+    IN_MESSAGES("tools[0].input_schema",
+                "\"tools\":[{\"name\":\"f\",\"input_schema\":@}]", ANY),
+    IN_MESSAGES("tools[0].cache_control",
+                "\"tools\":[{\"name\":\"f\",\"cache_control\":@}]", ANY),
+    TURN("messages[1]", "@", NEVER),
+    TURN("messages[1].role", "{\"role\":@,\"content\":\"x\"}", NEVER),
+    TURN("messages[1].content", "{\"role\":\"user\",\"content\":@}", CONTENT),
+    TURN("messages[1].content", "{\"role\":\"assistant\",\"content\":@}", CONTENT),
+    TURN("messages[1].content", "{\"role\":\"system\",\"content\":@}", RESULT),
+    BLOCK("messages[1].content[0]", "user", "@", NEVER),
+    BLOCK("messages[1].content[0].type", "user", "{\"type\":@,\"text\":\"x\"}",
+          TEXT_ONLY),
+    BLOCK("messages[1].content[0].text", "user", "{\"type\":\"text\",\"text\":@}",
+          TEXT_ONLY),
+    BLOCK("messages[1].content[0].content", "user",
+          "{\"type\":\"tool_result\",\"content\":@}", RESULT),
+    BLOCK("messages[1].content[0].is_error", "user",
+          "{\"type\":\"tool_result\",\"is_error\":@}", BOOL),
+    BLOCK("messages[1].content[0].name", "assistant",
+          "{\"type\":\"tool_use\",\"name\":@}", TEXT_ONLY),
+    BLOCK("messages[1].content[0].input", "assistant",
+          "{\"type\":\"tool_use\",\"name\":\"f\",\"input\":@}", ANY),
 };
 
 static void put_value(tug_buf *out, const char *body, const char *value) {
@@ -205,7 +353,7 @@ static tug_status parse_and_render(tug_api api, tug_str body, tug_err *err) {
     tug_api_request request;
     tug_chat_prompt prompt = {0};
     tug_status s = tug_api_parse(api, body, &arena, &request, err);
-    if (s == TUG_OK && api == TUG_API_CHAT) {
+    if (s == TUG_OK && api != TUG_API_COMPLETIONS) {
         s = tug_chat_render(&request.chat, &prompt, err);
     }
     tug_chat_prompt_free(&prompt);

@@ -1,6 +1,6 @@
 # Makefile - `make` builds build/tug; `make check` builds and runs the quick tests.
 # One build tree per configuration, no configure step.  Needs: a C11 compiler,
-# pkg-config, PCRE2, utf8proc, libedit; cmocka for the tests (./dev installs them).
+# pkg-config, PCRE2, utf8proc, libedit, libmicrohttpd; cmocka for the tests (./dev installs them).
 #
 #   make                     optimised binary            build/tug
 #   make bench               benchmarks                 build/bench/*
@@ -8,12 +8,10 @@
 #   make SAN=asan ...        ASan + UBSan                build-asan/
 #   make SAN=tsan ...        TSan                        build-tsan/
 #   make SAN=fuzz CC=clang fuzz   libFuzzer targets      build-fuzz/tests/fuzz/*
-#   make SCRIPT=1            for tests: `tug serve --script`    build-script/
 #   make V=1                 show the commands
 
 SAN ?=
-SCRIPT ?=
-B   := build$(if $(SCRIPT),-script)$(if $(SAN),-$(SAN))
+B   := build$(if $(SAN),-$(SAN))
 V   ?= 0
 Q   := $(if $(filter 1,$(V)),,@)
 
@@ -28,15 +26,14 @@ LDSAN_tsan  := -fsanitize=thread
 WERROR ?= -Werror
 WARN := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
         -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wundef -Wvla $(WERROR)
-PKGS := libpcre2-8 libutf8proc libedit
+PKGS := libpcre2-8 libutf8proc libedit libmicrohttpd
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS))
 
 # No -ffast-math, not even at link time: it turns on FTZ/DAZ for the process and breaks
 # isnan().  Contraction is off in the specification kernels only.
 FLAGS = $(WARN) $(OPT_$(SAN)) -D_GNU_SOURCE -Isrc -Iinclude $(PKG_CFLAGS) \
-        -fno-math-errno -fno-trapping-math -fvisibility=hidden -MMD -MP \
-        $(if $(SCRIPT),-DTUG_SCRIPTED) $(CFLAGS)
+        -fno-math-errno -fno-trapping-math -fvisibility=hidden -MMD -MP $(CFLAGS)
 LIBS  = $(PKG_LIBS) -lm -lpthread
 
 LIB_SRC := $(sort $(shell find src -name '*.c' -not -path 'src/cli/*'))
@@ -54,7 +51,10 @@ CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 # helpers tests/<area>/*.c that are not tests themselves.
 TEST_SRC  := $(sort $(wildcard tests/*/test_*.c))
 TESTS     := $(TEST_SRC:tests/%.c=$(B)/tests/%)
-HELP_SRC  := $(filter-out $(TEST_SRC) $(wildcard tests/*/fuzz_*.c),$(sort $(wildcard tests/*/*.c)))
+# Programs that tests drive from outside.
+PROG_SRC  := tests/serve/http_echo.c
+PROGS     := $(PROG_SRC:%.c=$(B)/%)
+HELP_SRC  := $(filter-out $(TEST_SRC) $(PROG_SRC) $(wildcard tests/*/fuzz_*.c),$(sort $(wildcard tests/*/*.c)))
 HELP_OBJ  := $(HELP_SRC:%.c=$(B)/%.o)
 
 # A benchmark is bench/bench_<name>.c; other bench/*.c are linked into every one.
@@ -102,6 +102,15 @@ $(B)/tests/%: $(B)/tests/%.o $(HELP_OBJ) $(B)/libtug.a
 # The library does not hold what only the commands need.
 $(B)/tests/unit/test_client_config: $(B)/src/cli/client_config.o
 
+# The same program with `tug serve --script FILE`: answers from a file, for tests of clients.
+$(B)/tests/script_on.o: src/serve/script.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -DTUG_SCRIPTED -c $< -o $@
+
+$(B)/tests/tug-scripted: $(CLI_OBJ) $(B)/tests/script_on.o $(B)/libtug.a
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 # A fuzz target is tests/fuzz/fuzz_<name>.c; run it with a folder for its corpus.
 FUZZERS  := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(TEST_SRC),$(wildcard tests/support/*.c tests/fault/*.c)))
@@ -117,7 +126,7 @@ $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 # It times the chunked delta rule of the tests against the recurrence.
 $(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 
-tests: $(TESTS) $(B)/tug
+tests: $(TESTS) $(PROGS) $(B)/tug $(B)/tests/tug-scripted
 bench: $(BENCHES)
 fuzz: $(FUZZERS)
 

@@ -93,6 +93,9 @@ typedef struct tug_session_params {
     tug_kv_cache_type kv_type;
     tug_progress_fn *on_prefill; /* may be NULL; tokens of the current append */
     void *ud;
+    bool
+        unchecked; /* n_ctx is not compared with the memory that is free: for sessions that
+                       are never all full, which the caller watches (get_memory) */
 } tug_session_params;
 
 /* params may be NULL.  A context that does not fit in memory is refused with the largest
@@ -171,6 +174,10 @@ TUG_NODISCARD tug_status tug_session_fork(tug_session *dst, const tug_session *s
                                           const tug_session_mark *mark, tug_err *err);
 void tug_session_mark_destroy(tug_session_mark **mark); /* before or after its session */
 int64_t tug_session_mark_n_tokens(const tug_session_mark *mark);
+
+/* Is it of this session, not lost, and are the tokens before it those that the session has
+ * now?  (Not after a restore to an earlier one.) */
+bool tug_session_mark_is_here(const tug_session *session, const tug_session_mark *mark);
 
 /* ---- sampling ------------------------------------------------------------------------ */
 

@@ -9,36 +9,6 @@ static const char chunk_object[] = "chat.completion.chunk";
 
 /* ---- logprobs ------------------------------------------------------------------------ */
 
-static void write_bytes(tug_json_writer *w, tug_str bytes) {
-    tug_json_write_key(w, tug_str_of("bytes"));
-    tug_json_begin_array(w);
-    for (size_t i = 0; i < bytes.n; i++) {
-        tug_json_write_i64(w, (unsigned char)bytes.p[i]);
-    }
-    tug_json_end_array(w);
-}
-
-/* JSON has no infinity: a token that cannot be gets the lowest number there is. */
-static void write_logprob(tug_json_writer *w, const tug_token_logprob *t) {
-    tug_json_begin_object(w);
-    tug_openai_str(w, "token", t->bytes);
-    tug_json_write_key(w, tug_str_of("logprob"));
-    tug_json_write_f64(w, t->logprob >= -9999.0f ? (double)t->logprob : -9999.0);
-    write_bytes(w, t->bytes);
-}
-
-static void write_token(tug_json_writer *w, const tug_answer_token *t) {
-    write_logprob(w, &t->chosen);
-    tug_json_write_key(w, tug_str_of("top_logprobs"));
-    tug_json_begin_array(w);
-    for (int32_t i = 0; i < t->n_top; i++) {
-        write_logprob(w, &t->top[i]);
-        tug_json_end_object(w);
-    }
-    tug_json_end_array(w);
-    tug_json_end_object(w);
-}
-
 static void write_logprobs(tug_json_writer *w, const tug_answer_token *t, size_t n,
                            bool wanted) {
     tug_json_write_key(w, tug_str_of("logprobs"));
@@ -49,7 +19,7 @@ static void write_logprobs(tug_json_writer *w, const tug_answer_token *t, size_t
     tug_json_begin_object(w);
     tug_json_write_key(w, tug_str_of("content"));
     tug_json_begin_array(w);
-    for (size_t i = 0; i < n; i++) write_token(w, &t[i]);
+    for (size_t i = 0; i < n; i++) tug_openai_token(w, &t[i]);
     tug_json_end_array(w);
     tug_openai_null(w, "refusal");
     tug_json_end_object(w);

@@ -14,10 +14,10 @@
 /* A stretch of text or a call, in the order they came. */
 typedef struct tug_answer_item {
     bool is_call;
-    bool complete;    /* calls: ended as a whole */
-    size_t tool;      /* calls: index in request->tools or SIZE_MAX */
-    tug_str id, name; /* calls; owned by the answer's arena */
-    tug_buf text;     /* owned: the text, or the call's arguments as JSON text */
+    bool complete;      /* calls: ended as a whole */
+    size_t tool;        /* calls: index in request->tools or SIZE_MAX */
+    tug_str id, name;   /* calls; owned by the answer's arena */
+    tug_buf text;       /* owned: the text, or the call's arguments as JSON text */
     size_t first_token; /* texts: how many tokens with logprobs came before */
 } tug_answer_item;
 
@@ -33,14 +33,13 @@ typedef struct tug_answer_choice {
 
 /* The part of a tug_answer that an API keeps for itself. */
 typedef struct tug_answer_own {
-    int64_t sequence;      /* responses: number of the next event */
-    int64_t n_items;       /* responses, messages: items or blocks begun */
-    bool item_open;        /* responses, messages: one of text is open */
-    bool role_sent;        /* chat, completions: the first event of this choice */
-    int64_t n_chars;       /* completions: characters of this choice so far */
-    tug_str item_id;       /* responses: of the open item */
-    size_t input_sent;     /* responses: bytes of a custom call's arguments that are out */
-    tug_answer_end ending; /* messages: how the (one) choice ended */
+    int64_t sequence;  /* responses: number of the next event */
+    int64_t n_items;   /* responses, messages: items or blocks begun */
+    bool item_open;    /* responses, messages: one of text is open */
+    bool role_sent;    /* chat, completions: the first event of this choice */
+    int64_t n_chars;   /* completions: characters of this choice so far */
+    tug_str item_id;   /* responses: of the open item */
+    size_t input_sent; /* responses: bytes of a custom call's arguments that are out */
 } tug_answer_own;
 
 /* `out` collects the bytes to send.  Unless it says otherwise an op is called while

@@ -3,39 +3,28 @@
  * A block is stopped before the next one starts, and starts with its first byte: an answer
  * that begins with a call has no empty text before it.
  * SPDX-License-Identifier: MIT */
-#include "api/answer_impl.h"
-
-static void write_text(tug_json_writer *w, const char *key, tug_str value) {
-    tug_json_write_key(w, tug_str_of(key));
-    tug_json_write_str(w, value);
-}
-
-static void write_i64(tug_json_writer *w, const char *key, int64_t value) {
-    tug_json_write_key(w, tug_str_of(key));
-    tug_json_write_i64(w, value);
-}
+#include "api/answer_openai.h"
 
 /* ---- the message --------------------------------------------------------------------- */
 
+/* A call that was cut off by the model itself counts as one that was by a limit: what is
+ * there of it must not be run.  As in tug_openai_reason, calls come before other ends. */
 static const char *stop_reason(const tug_answer_choice *c) {
-    switch (c->end) {
-    case TUG_END_STOP_STRING: return "stop_sequence";
-    case TUG_END_LENGTH: return "max_tokens";
-    case TUG_END_CONTEXT: return "model_context_window_exceeded";
-    case TUG_END_CALLS: return "tool_use";
-    case TUG_END_STOP:
-    case TUG_END_LOOP: break;
-    }
-    return "end_turn";
+    const bool cut_off = c->n_complete < c->n_calls;
+    if (c->end == TUG_END_LENGTH) return "max_tokens";
+    if (c->end == TUG_END_CONTEXT) return "model_context_window_exceeded";
+    if (c->end == TUG_END_LOOP && cut_off) return "end_turn";
+    if (cut_off) return "max_tokens";
+    if (c->n_complete > 0) return "tool_use";
+    return c->end == TUG_END_STOP_STRING ? "stop_sequence" : "end_turn";
 }
 
 static void write_stop(tug_json_writer *w, const tug_answer_choice *c) {
-    write_text(w, "stop_reason", tug_str_of(stop_reason(c)));
-    tug_json_write_key(w, tug_str_of("stop_sequence"));
+    tug_openai_str(w, "stop_reason", tug_str_of(stop_reason(c)));
     if (c->end == TUG_END_STOP_STRING) {
-        tug_json_write_str(w, c->stop_string);
+        tug_openai_str(w, "stop_sequence", c->stop_string);
     } else {
-        tug_json_write_null(w);
+        tug_openai_null(w, "stop_sequence");
     }
 }
 
@@ -43,25 +32,18 @@ static void write_stop(tug_json_writer *w, const tug_answer_choice *c) {
 static void write_usage(tug_json_writer *w, const tug_answer_usage *u) {
     tug_json_write_key(w, tug_str_of("usage"));
     tug_json_begin_object(w);
-    write_i64(w, "input_tokens", u->n_prompt - u->n_cached);
-    write_i64(w, "cache_creation_input_tokens", 0);
-    write_i64(w, "cache_read_input_tokens", u->n_cached);
-    write_i64(w, "output_tokens", u->n_completion);
+    tug_openai_i64(w, "input_tokens", u->n_prompt - u->n_cached);
+    tug_openai_i64(w, "cache_creation_input_tokens", 0);
+    tug_openai_i64(w, "cache_read_input_tokens", u->n_cached);
+    tug_openai_i64(w, "output_tokens", u->n_completion);
     tug_json_end_object(w);
 }
 
 static void write_head(tug_json_writer *w, const tug_answer *a) {
-    write_text(w, "id", a->id);
-    write_text(w, "type", tug_str_of("message"));
-    write_text(w, "role", tug_str_of("assistant"));
-    write_text(w, "model", a->model);
-}
-
-static void write_warnings(tug_json_writer *w, tug_answer *a) {
-    const tug_str lines = tug_answer_new_warnings(a);
-    if (lines.n == 0) return;
-    tug_json_write_key(w, tug_str_of("warnings"));
-    tug_answer_write_lines(w, lines);
+    tug_openai_str(w, "id", a->id);
+    tug_openai_str(w, "type", tug_str_of("message"));
+    tug_openai_str(w, "role", tug_str_of("assistant"));
+    tug_openai_str(w, "model", a->model);
 }
 
 /* ---- events -------------------------------------------------------------------------- */
@@ -70,7 +52,7 @@ static tug_json_writer open_event(tug_buf *out, const char *type) {
     tug_answer_open_event(out, type);
     tug_json_writer w = tug_json_writer_make(out, TUG_JSON_COMPACT);
     tug_json_begin_object(&w);
-    write_text(&w, "type", tug_str_of(type));
+    tug_openai_str(&w, "type", tug_str_of(type));
     return w;
 }
 
@@ -95,10 +77,8 @@ static void begin(tug_answer *a, tug_buf *out) {
     tug_json_write_key(&w, tug_str_of("content"));
     tug_json_begin_array(&w);
     tug_json_end_array(&w);
-    tug_json_write_key(&w, tug_str_of("stop_reason"));
-    tug_json_write_null(&w);
-    tug_json_write_key(&w, tug_str_of("stop_sequence"));
-    tug_json_write_null(&w);
+    tug_openai_null(&w, "stop_reason");
+    tug_openai_null(&w, "stop_sequence");
     write_usage(&w, &a->usage);
     tug_json_end_object(&w);
     close_event(&w);
@@ -108,10 +88,10 @@ static void begin(tug_answer *a, tug_buf *out) {
 /* Up to the members of the block, which the caller writes. */
 static tug_json_writer start_block(tug_answer *a, const char *type, tug_buf *out) {
     tug_json_writer w = open_event(out, "content_block_start");
-    write_i64(&w, "index", a->own.n_items++);
+    tug_openai_i64(&w, "index", a->own.n_items++);
     tug_json_write_key(&w, tug_str_of("content_block"));
     tug_json_begin_object(&w);
-    write_text(&w, "type", tug_str_of(type));
+    tug_openai_str(&w, "type", tug_str_of(type));
     return w;
 }
 
@@ -122,18 +102,18 @@ static void end_start_block(tug_json_writer *w) {
 
 static void stop_block(tug_answer *a, tug_buf *out) {
     tug_json_writer w = open_event(out, "content_block_stop");
-    write_i64(&w, "index", a->own.n_items - 1);
+    tug_openai_i64(&w, "index", a->own.n_items - 1);
     close_event(&w);
 }
 
 static void write_delta(tug_answer *a, const char *type, const char *key, tug_str value,
                         tug_buf *out) {
     tug_json_writer w = open_event(out, "content_block_delta");
-    write_i64(&w, "index", a->own.n_items - 1);
+    tug_openai_i64(&w, "index", a->own.n_items - 1);
     tug_json_write_key(&w, tug_str_of("delta"));
     tug_json_begin_object(&w);
-    write_text(&w, "type", tug_str_of(type));
-    write_text(&w, key, value);
+    tug_openai_str(&w, "type", tug_str_of(type));
+    tug_openai_str(&w, key, value);
     tug_json_end_object(&w);
     close_event(&w);
 }
@@ -149,7 +129,7 @@ static void text(tug_answer *a, tug_str piece, const tug_answer_token *token,
     if (piece.n == 0) return;
     if (!a->own.item_open) {
         tug_json_writer w = start_block(a, "text", out);
-        write_text(&w, "text", tug_str_of(""));
+        tug_openai_str(&w, "text", tug_str_of(""));
         end_start_block(&w);
         a->own.item_open = true;
     }
@@ -161,8 +141,8 @@ static void call_begin(tug_answer *a, tug_str id, tug_str name, size_t tool,
     (void)tool;
     stop_text(a, out);
     tug_json_writer w = start_block(a, "tool_use", out);
-    write_text(&w, "id", id);
-    write_text(&w, "name", name);
+    tug_openai_str(&w, "id", id);
+    tug_openai_str(&w, "name", name);
     tug_json_write_key(&w, tug_str_of("input"));
     tug_json_begin_object(&w);
     tug_json_end_object(&w);
@@ -190,7 +170,7 @@ static void finish(tug_answer *a, tug_buf *out) {
     write_stop(&w, tug_answer_now(a));
     tug_json_end_object(&w);
     write_usage(&w, &a->usage);
-    write_warnings(&w, a);
+    tug_openai_warning(&w, a);
     close_event(&w);
     w = open_event(out, "message_stop");
     close_event(&w);
@@ -209,14 +189,14 @@ static void error(tug_answer *a, tug_api_fault fault, tug_str sentence, tug_buf 
 static void write_block(tug_json_writer *w, const tug_answer_item *item) {
     tug_json_begin_object(w);
     if (!item->is_call) {
-        write_text(w, "type", tug_str_of("text"));
-        write_text(w, "text", tug_buf_view(&item->text));
+        tug_openai_str(w, "type", tug_str_of("text"));
+        tug_openai_str(w, "text", tug_buf_view(&item->text));
     } else {
         /* `input` has to be an object: a call that was cut off has an empty one. */
         const bool whole = item->complete && item->text.n > 0;
-        write_text(w, "type", tug_str_of("tool_use"));
-        write_text(w, "id", item->id);
-        write_text(w, "name", item->name);
+        tug_openai_str(w, "type", tug_str_of("tool_use"));
+        tug_openai_str(w, "id", item->id);
+        tug_openai_str(w, "name", item->name);
         tug_json_write_key(w, tug_str_of("input"));
         tug_json_write_raw(w, whole ? tug_buf_view(&item->text) : tug_str_of("{}"));
     }
@@ -234,7 +214,7 @@ static void body(tug_answer *a, tug_buf *out) {
     tug_json_end_array(&w);
     write_stop(&w, c);
     write_usage(&w, &a->usage);
-    write_warnings(&w, a);
+    tug_openai_warning(&w, a);
     tug_json_end_object(&w);
 }
 

@@ -25,8 +25,37 @@ void tug_openai_begin(tug_json_writer *w, const tug_answer *a, const char *objec
     tug_openai_str(w, "system_fingerprint", tug_str_of("tug"));
 }
 
-/* {"cached_tokens": n} and its like */
-static void detail(tug_json_writer *w, const char *key, const char *name, int64_t n) {
+static void write_bytes(tug_json_writer *w, tug_str bytes) {
+    tug_json_write_key(w, tug_str_of("bytes"));
+    tug_json_begin_array(w);
+    for (size_t i = 0; i < bytes.n; i++) {
+        tug_json_write_i64(w, (unsigned char)bytes.p[i]);
+    }
+    tug_json_end_array(w);
+}
+
+/* JSON has no infinity: a token that cannot be gets the lowest number there is. */
+static void write_logprob(tug_json_writer *w, const tug_token_logprob *t) {
+    tug_json_begin_object(w);
+    tug_openai_str(w, "token", t->bytes);
+    tug_json_write_key(w, tug_str_of("logprob"));
+    tug_json_write_f64(w, t->logprob >= -9999.0f ? (double)t->logprob : -9999.0);
+    write_bytes(w, t->bytes);
+}
+
+void tug_openai_token(tug_json_writer *w, const tug_answer_token *t) {
+    write_logprob(w, &t->chosen);
+    tug_json_write_key(w, tug_str_of("top_logprobs"));
+    tug_json_begin_array(w);
+    for (int32_t i = 0; i < t->n_top; i++) {
+        write_logprob(w, &t->top[i]);
+        tug_json_end_object(w);
+    }
+    tug_json_end_array(w);
+    tug_json_end_object(w);
+}
+
+void tug_openai_detail(tug_json_writer *w, const char *key, const char *name, int64_t n) {
     tug_json_write_key(w, tug_str_of(key));
     tug_json_begin_object(w);
     tug_openai_i64(w, name, n);
@@ -49,8 +78,8 @@ void tug_openai_numbers(tug_json_writer *w, const tug_answer *a) {
     tug_openai_i64(w, "prompt_tokens", u->n_prompt);
     tug_openai_i64(w, "completion_tokens", u->n_completion);
     tug_openai_i64(w, "total_tokens", u->n_prompt + u->n_completion);
-    detail(w, "prompt_tokens_details", "cached_tokens", u->n_cached);
-    detail(w, "completion_tokens_details", "reasoning_tokens", 0);
+    tug_openai_detail(w, "prompt_tokens_details", "cached_tokens", u->n_cached);
+    tug_openai_detail(w, "completion_tokens_details", "reasoning_tokens", 0);
     tug_json_end_object(w);
     tug_json_write_key(w, tug_str_of("timings"));
     tug_json_begin_object(w);

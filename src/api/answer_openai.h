@@ -1,4 +1,4 @@
-/* answer_openai.h - what chat and completions have in common.  For src/api only.
+/* answer_openai.h - what chat, completions and responses have in common.  For src/api only.
  * SPDX-License-Identifier: MIT */
 #ifndef TUG_API_ANSWER_OPENAI_H
 #define TUG_API_ANSWER_OPENAI_H
@@ -9,6 +9,11 @@
 void tug_openai_str(tug_json_writer *w, const char *key, tug_str value);
 void tug_openai_i64(tug_json_writer *w, const char *key, int64_t value);
 void tug_openai_null(tug_json_writer *w, const char *key);
+/* `key`: {`name`: n} */
+void tug_openai_detail(tug_json_writer *w, const char *key, const char *name, int64_t n);
+
+/* A token with its logprob and the likeliest ones at its place. */
+void tug_openai_token(tug_json_writer *w, const tug_answer_token *t);
 
 /* The object's id, object, created, model, system_fingerprint; it stays open. */
 void tug_openai_begin(tug_json_writer *w, const tug_answer *a, const char *object);

@@ -134,3 +134,8 @@ tug_status tug_field_f32(const tug_json *object, const char *path, const char *k
     *out = (float)d;
     return TUG_OK;
 }
+
+tug_str tug_field_text(const tug_json *object, const char *key) {
+    const tug_json *const v = tug_json_get(object, key);
+    return tug_json_is(v, TUG_JSON_STRING) ? tug_json_text(v) : tug_str_make(NULL, 0);
+}

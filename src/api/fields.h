@@ -67,4 +67,7 @@ TUG_NODISCARD tug_status tug_field_value_i64(const tug_json *value, const char *
                                              int64_t min, int64_t max, int64_t *out,
                                              tug_err *err);
 
+/* The text of a member; p == NULL when it is none: for what is only looked at if it fits. */
+tug_str tug_field_text(const tug_json *object, const char *key);
+
 #endif

@@ -12,7 +12,7 @@ const tug_json *tug_api_json_str(tug_arena *arena, tug_str text) {
     return v;
 }
 
-const tug_json *tug_api_json_object(tug_arena *arena, size_t n, tug_json **members) {
+tug_json *tug_api_json_object(tug_arena *arena, size_t n, tug_json **members) {
     TUG_CHECK(n <= UINT32_MAX / 2);
     tug_json *const v = tug_arena_array(arena, 2 * n + 1, sizeof *v);
     if (!v) return NULL;
@@ -52,8 +52,8 @@ tug_status tug_api_messages_add(tug_api_messages *list, const char *role, tug_st
     return TUG_OK;
 }
 
-tug_status tug_api_messages_add_call(tug_api_messages *list, tug_str name,
-                                     const tug_json *arguments, tug_err *err) {
+tug_status tug_api_messages_add_call(tug_api_messages *list, tug_chat_call call,
+                                     tug_err *err) {
     if (list->n == 0 || !tug_str_is(list->m[list->n - 1].role, "assistant")) {
         TUG_TRY(tug_api_messages_add(list, "assistant", tug_str_make(NULL, 0), err));
     }
@@ -64,7 +64,7 @@ tug_status tug_api_messages_add_call(tug_api_messages *list, tug_str name,
     if (m->n_calls == list->cap_calls) {
         list->cap_calls = list->cap_calls ? 2 * list->cap_calls : 8;
     }
-    calls[m->n_calls++] = (tug_chat_call){name, arguments};
+    calls[m->n_calls++] = call;
     list->calls = calls;
     m->calls = calls;
     return TUG_OK;

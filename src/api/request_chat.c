@@ -43,7 +43,7 @@ static tug_status rewrite(const tug_json *message, tug_str role, const tug_json 
                           tug_arena *arena, tug_json *out, tug_err *err) {
     const size_t n = message->n + (calls ? 1u : 0u);
     tug_json *members;
-    const tug_json *const object = tug_api_json_object(arena, n, &members);
+    tug_json *const object = tug_api_json_object(arena, n, &members);
     if (!object) return tug_field_no_memory(err);
     size_t at = 0;
     for (size_t i = 0; i < message->n; i++) {
@@ -92,8 +92,8 @@ static tug_status read_messages(const tug_json *body, tug_arena *arena,
                                 tug_api_request *out, tug_err *err) {
     const tug_json *const sent = tug_json_get(body, "messages");
     const tug_json *const prompt = tug_json_get(body, "add_generation_prompt");
-    static const tug_json null = {TUG_JSON_NULL, 0, {0}};
-    tug_json own = sent ? *sent : null;
+    tug_json own = {0};
+    if (sent) own = *sent;
     if (tug_json_is(sent, TUG_JSON_ARRAY)) {
         tug_json *const list = tug_arena_array(arena, sent->n, sizeof *list);
         if (!list) return tug_field_no_memory(err);
@@ -103,10 +103,13 @@ static tug_status read_messages(const tug_json *body, tug_arena *arena,
         own.v.item = list;
     }
     tug_json *members;
-    const tug_json *const request = tug_api_json_object(arena, 2, &members);
+    tug_json *const request = tug_api_json_object(arena, 2, &members);
     if (!request) return tug_field_no_memory(err);
-    tug_api_json_member(members, 0, "messages", &own);
-    tug_api_json_member(members, 1, "add_generation_prompt", prompt ? prompt : &null);
+    request->n = 0;
+    if (sent) tug_api_json_member(members, request->n++, "messages", &own);
+    if (prompt) {
+        tug_api_json_member(members, request->n++, "add_generation_prompt", prompt);
+    }
     return tug_chat_from_json(request, arena, &out->chat, err);
 }
 

@@ -57,8 +57,8 @@ static tug_status read_seed(const tug_json *body, tug_api_sampling *out, tug_err
                             v->v.text);
         }
     } else {
-        int64_t i;
-        TUG_TRY(tug_field_value_i64(v, "seed", INT64_MIN, INT64_MAX, &i, err));
+        int64_t i; /* the two ends also stand for everything beyond them */
+        TUG_TRY(tug_field_value_i64(v, "seed", INT64_MIN + 1, INT64_MAX - 1, &i, err));
         out->seed = (uint64_t)i;
     }
     out->has_seed = true;

@@ -68,7 +68,7 @@ const tug_json *tug_api_json_str(tug_arena *arena, tug_str text);
 
 /* An OBJECT of n members that can be filled in: key i is value [2 i] and its value
  * [2 i + 1] of *members.  Keys are static strings or live as long as the arena. */
-const tug_json *tug_api_json_object(tug_arena *arena, size_t n, tug_json **members);
+tug_json *tug_api_json_object(tug_arena *arena, size_t n, tug_json **members);
 void tug_api_json_member(tug_json *members, size_t i, const char *key,
                          const tug_json *value);
 
@@ -88,9 +88,8 @@ TUG_NODISCARD tug_status tug_api_messages_add(tug_api_messages *list, const char
                                               tug_str content, tug_err *err);
 /* A call of the last turn, if that is the assistant's, or else of a new one. `arguments`:
  * an OBJECT or NULL, see tug_chat_arguments. */
-TUG_NODISCARD tug_status tug_api_messages_add_call(tug_api_messages *list, tug_str name,
-                                                   const tug_json *arguments,
-                                                   tug_err *err);
+TUG_NODISCARD tug_status tug_api_messages_add_call(tug_api_messages *list,
+                                                   tug_chat_call call, tug_err *err);
 /* Into out->chat; the list is not used any more. */
 void tug_api_messages_end(const tug_api_messages *list, tug_api_request *out);
 

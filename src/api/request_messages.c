@@ -78,7 +78,8 @@ static tug_status read_tool_use(const tug_json *block, const char *path, tug_tur
     if (!name.p) return tug_field_wrong(err, path, "name", NULL, "a string");
     const tug_json *input;
     TUG_TRY(read_input(tug_json_get(block, "input"), t->list.arena, &input, err));
-    return tug_turns_call(t, name, input, err);
+    const tug_chat_call call = {name, input, tug_field_text(block, "id")};
+    return tug_turns_call(t, call, err);
 }
 
 static tug_status read_tool_result(const tug_json *block, const char *path, tug_turns *t,

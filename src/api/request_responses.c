@@ -116,7 +116,8 @@ static tug_status read_call(reader *r, const tug_json *v, const char *path,
     const tug_str known = tug_responses_tool_name(r->out, space, name, r->arena);
     if (!known.p) return tug_field_no_memory(err);
     TUG_TRY(tug_turns_go_on(&r->turns, "assistant", err));
-    return tug_turns_call(&r->turns, known, arguments, err);
+    const tug_chat_call call = {known, arguments, tug_field_text(v, "call_id")};
+    return tug_turns_call(&r->turns, call, err);
 }
 
 /* What a search for tools found, as JSON. */

@@ -62,10 +62,9 @@ void tug_turns_text(tug_turns *t, tug_str text) {
     tug_buf_str(&t->joined, text);
 }
 
-tug_status tug_turns_call(tug_turns *t, tug_str name, const tug_json *arguments,
-                          tug_err *err) {
+tug_status tug_turns_call(tug_turns *t, tug_chat_call call, tug_err *err) {
     (void)open_turn(t);
-    return tug_api_messages_add_call(&t->list, name, arguments, err);
+    return tug_api_messages_add_call(&t->list, call, err);
 }
 
 /* ---- blocks -------------------------------------------------------------------------- */

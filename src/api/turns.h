@@ -33,8 +33,7 @@ bool tug_turns_is_empty(const tug_turns *t);
 
 /* Pieces of the open turn.  Texts are borrowed and joined by a line feed. */
 void tug_turns_text(tug_turns *t, tug_str text);
-TUG_NODISCARD tug_status tug_turns_call(tug_turns *t, tug_str name,
-                                        const tug_json *arguments, tug_err *err);
+TUG_NODISCARD tug_status tug_turns_call(tug_turns *t, tug_chat_call call, tug_err *err);
 
 /* The text of a content block or part; p NULL: it has none for the model (an unknown kind,
  * the model's thinking).  Media is refused with `path`, or has a placeholder: what a tool

@@ -1,16 +1,23 @@
 /* sys.c - see sys.h.  SPDX-License-Identifier: MIT */
 #include "base/sys.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 static int sys_open(const char *path, int flags, unsigned mode) {
     return open(path, flags, (mode_t)mode);
+}
+
+/* glibc declares the address as a transparent union. */
+static int sys_accept4(int fd, struct sockaddr *from, socklen_t *n, int flags) {
+    return accept4(fd, from, n, flags);
 }
 
 tug_sys_table tug_sys = {
@@ -31,6 +38,8 @@ tug_sys_table tug_sys = {
     .statvfs = statvfs,
     .recv = recv,
     .send = send,
+    .accept4 = sys_accept4,
+    .getrandom = getrandom,
     .clock_gettime = clock_gettime,
 };
 
@@ -83,6 +92,18 @@ void tug_forget_pages(const void *p, size_t n) {
     if (begin < end) {
         (void)tug_sys.madvise((char *)(void *)begin, end - begin, MADV_DONTNEED);
     }
+}
+
+bool tug_random_bytes(void *p, size_t n) {
+    unsigned char *at = p;
+    while (n > 0) {
+        const ssize_t got = tug_sys.getrandom(at, n, 0);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        at += got;
+        n -= (size_t)got;
+    }
+    return true;
 }
 
 double tug_now(void) {

@@ -10,8 +10,10 @@
 #ifndef TUG_BASE_SYS_H
 #define TUG_BASE_SYS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/types.h>
@@ -38,6 +40,9 @@ typedef struct tug_sys_table {
     /* sockets */
     ssize_t (*recv)(int fd, void *buf, size_t n, int flags);
     ssize_t (*send)(int fd, const void *buf, size_t n, int flags);
+    int (*accept4)(int fd, struct sockaddr *from, socklen_t *n, int flags);
+    /* bits nobody can guess */
+    ssize_t (*getrandom)(void *buf, size_t n, unsigned flags);
     /* clock */
     int (*clock_gettime)(clockid_t id, struct timespec *ts);
 } tug_sys_table;
@@ -62,6 +67,9 @@ void tug_free_pages(void *p, size_t n);
  * be read soon: they stop counting as this process's memory.  Memory that is not a file's
  * map loses its contents. */
 void tug_forget_pages(const void *p, size_t n);
+
+/* Random bytes for names that nobody may guess; false when the system has none to give. */
+bool tug_random_bytes(void *p, size_t n);
 
 /* Monotonic seconds. */
 double tug_now(void);

@@ -222,3 +222,8 @@ tug_session_memory tug_session_get_memory(const tug_session *s) {
 int64_t tug_session_mark_n_tokens(const tug_session_mark *mark) {
     return mark->n_tokens;
 }
+
+bool tug_session_mark_is_here(const tug_session *s, const tug_session_mark *m) {
+    return m->session == s && !m->lost && m->n_tokens <= s->state.n_tokens &&
+           (s->undo.n == 0 || m->n_tokens <= s->undo.row);
+}

@@ -89,7 +89,11 @@ static tug_status create_parts(tug_session *s, const tug_session_params *p,
     if (n_batch <= 0) {
         n_batch = tug_memory_available() < LARGE_BATCH_FROM ? SMALL_BATCH : LARGE_BATCH;
     }
-    TUG_TRY(choose_context(s->model, &shape, p->n_ctx, &n_ctx, err));
+    if (p->unchecked && p->n_ctx > 0) {
+        n_ctx = p->n_ctx;
+    } else {
+        TUG_TRY(choose_context(s->model, &shape, p->n_ctx, &n_ctx, err));
+    }
     if (n_batch > n_ctx) n_batch = n_ctx;
     TUG_TRY(tug_state_create(&s->state, &shape, n_ctx, err));
     s->n_batch = n_batch;

@@ -112,7 +112,7 @@ static void about_prompt(tug_serve *s, tug_http_exchange *x, tug_api api,
     if (status == TUG_OK) {
         tug_json_writer w = tug_json_writer_make(&body, TUG_JSON_COMPACT);
         write(&w, &ids, tug_buf_view(&rendered));
-        (void)tug_http_respond(x, 200, "application/json", tug_buf_view(&body), &err);
+        tug_serve_send(x, 200, "application/json", tug_buf_view(&body));
     } else {
         tug_serve_refuse_err(x, api, &err);
     }

@@ -30,22 +30,10 @@ static void empty_array(tug_json_writer *w, const char *name) {
     tug_json_end_array(w);
 }
 
-static void send(tug_http_exchange *x, tug_buf *body) {
-    tug_err err;
-    if (tug_buf_ok(body, &err) == TUG_OK) {
-        (void)tug_http_respond(x, 200, "application/json", tug_buf_view(body), &err);
-    } else {
-        tug_serve_refuse_err(x, TUG_API_CHAT, &err);
-    }
-    tug_buf_free(body);
-}
-
 void tug_ep_health(tug_serve *s, tug_http_exchange *x, tug_api api) {
     (void)s;
     (void)api;
-    tug_err err;
-    (void)tug_http_respond(x, 200, "application/json", tug_str_of("{\"status\":\"ok\"}"),
-                           &err);
+    tug_serve_send(x, 200, "application/json", tug_str_of("{\"status\":\"ok\"}"));
 }
 
 void tug_ep_unsupported(tug_serve *s, tug_http_exchange *x, tug_api api) {
@@ -124,7 +112,7 @@ void tug_ep_models(tug_serve *s, tug_http_exchange *x, tug_api api) {
     write_codex_model(&w, s);
     tug_json_end_array(&w);
     tug_json_end_object(&w);
-    send(x, &body);
+    tug_serve_send_json(x, &body);
 }
 
 void tug_ep_model(tug_serve *s, tug_http_exchange *x, tug_api api) {
@@ -141,7 +129,7 @@ void tug_ep_model(tug_serve *s, tug_http_exchange *x, tug_api api) {
     tug_buf body = {0};
     tug_json_writer w = tug_json_writer_make(&body, TUG_JSON_COMPACT);
     write_model(&w, s);
-    send(x, &body);
+    tug_serve_send_json(x, &body);
 }
 
 /* ---- properties ---------------------------------------------------------------------- */
@@ -179,7 +167,7 @@ void tug_ep_props(tug_serve *s, tug_http_exchange *x, tug_api api) {
     tug_json_end_object(&w);
     text(&w, "build_info", s->config.version);
     tug_json_end_object(&w);
-    send(x, &body);
+    tug_serve_send_json(x, &body);
 }
 
 /* ---- files --------------------------------------------------------------------------- */
@@ -187,11 +175,9 @@ void tug_ep_props(tug_serve *s, tug_http_exchange *x, tug_api api) {
 void tug_ep_page(tug_serve *s, tug_http_exchange *x, tug_api api) {
     (void)s;
     (void)api;
-    tug_err err;
+    tug_str policy = tug_page_policy();
     /* Nothing from anywhere else, nothing of ours inside another's page. */
-    if (tug_http_set_header(x, "Content-Security-Policy", tug_page_policy(), &err) ==
-        TUG_OK) {
-        (void)tug_http_set_header(x, "Cache-Control", tug_str_of("no-cache"), &err);
-        (void)tug_http_respond(x, 200, "text/html; charset=utf-8", tug_page_html(), &err);
-    }
+    tug_serve_header(x, "Content-Security-Policy", policy.p);
+    tug_serve_header(x, "Cache-Control", "no-cache");
+    tug_serve_send(x, 200, "text/html; charset=utf-8", tug_page_html());
 }

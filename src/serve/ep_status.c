@@ -176,9 +176,9 @@ static void write_cache(tug_json_writer *w, const tug_serve *s, const snapshot *
 }
 
 void tug_ep_status(tug_serve *s, tug_http_exchange *x, tug_api api) {
+    (void)api;
     snapshot p;
     tug_buf body = {0};
-    tug_err err;
     copy_metrics(&p, &s->metrics);
     tug_json_writer w = tug_json_writer_make(&body, TUG_JSON_COMPACT);
     tug_json_begin_object(&w);
@@ -199,12 +199,7 @@ void tug_ep_status(tug_serve *s, tug_http_exchange *x, tug_api api) {
     write_recent(&w, &p);
     write_cache(&w, s, &p);
     tug_json_end_object(&w);
-    if (tug_buf_ok(&body, &err) == TUG_OK) {
-        (void)tug_http_respond(x, 200, "application/json", tug_buf_view(&body), &err);
-    } else {
-        tug_serve_refuse_err(x, api, &err);
-    }
-    tug_buf_free(&body);
+    tug_serve_send_json(x, &body);
 }
 
 /* ---- Prometheus ---------------------------------------------------------------------- */
@@ -260,8 +255,7 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
         metric(&out, rows[i].name, rows[i].type, rows[i].help, rows[i].value);
     }
     if (tug_buf_ok(&out, &err) == TUG_OK) {
-        (void)tug_http_respond(x, 200, "text/plain; version=0.0.4", tug_buf_view(&out),
-                               &err);
+        tug_serve_send(x, 200, "text/plain; version=0.0.4", tug_buf_view(&out));
     } else {
         tug_serve_refuse_err(x, api, &err);
     }

@@ -119,7 +119,7 @@ static void convert(tug_serve *s, tug_http_exchange *x, tug_api api, convert_fn 
     tug_status status = tug_json_parse(tug_http_body(x), &arena, &body, &err);
     if (status == TUG_OK) status = fn(s, body, &out, &err);
     if (status == TUG_OK) {
-        (void)tug_http_respond(x, 200, "application/json", tug_buf_view(&out), &err);
+        tug_serve_send(x, 200, "application/json", tug_buf_view(&out));
     } else {
         tug_serve_refuse_err(x, api, &err);
     }

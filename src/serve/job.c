@@ -58,11 +58,10 @@ static tug_status check_prompt(tug_job *job, tug_err *err) {
 
 static void refuse_context(const tug_job *job) {
     tug_buf body = {0};
-    tug_err err;
     tug_api_error(job->request.api, TUG_FAULT_CONTEXT, tug_str_make("", 0),
                   (int64_t)job->prompt.ids.n, job->serve->n_ctx, &body);
-    (void)tug_http_respond(job->exchange, tug_api_fault_status(TUG_FAULT_CONTEXT),
-                           "application/json", tug_buf_view(&body), &err);
+    tug_serve_send(job->exchange, tug_api_fault_status(TUG_FAULT_CONTEXT),
+                   "application/json", tug_buf_view(&body));
     tug_buf_free(&body);
 }
 
@@ -145,8 +144,8 @@ tug_answer_usage tug_job_usage(const tug_job *job) {
 void tug_job_flush(tug_job *job) {
     tug_err err;
     if (job->out.n == 0 || !job->request.stream) return;
-    (void)tug_http_write(job->exchange, tug_buf_view(&job->out),
-                         &err); /* gone: noticed */
+    const tug_status sent = tug_http_write(job->exchange, tug_buf_view(&job->out), &err);
+    (void)sent; /* that a client is gone, the worker notices */
     tug_buf_clear(&job->out);
     job->last_sent = tug_now();
 }

@@ -69,13 +69,12 @@ static bool method_fits(tug_str method, const char *wanted) {
 void tug_serve_handle(void *ud, tug_http_exchange *x) {
     tug_serve *s = ud;
     const struct route *r = find(tug_http_path(x));
-    tug_err err;
     if (!r) {
         tug_serve_refuse(x, TUG_API_CHAT, TUG_FAULT_NOT_FOUND,
                          tug_str_of("there is nothing here; docs/API.md lists what "
                                     "there is"));
     } else if (!method_fits(tug_http_method(x), r->method)) {
-        (void)tug_http_set_header(x, "Allow", tug_str_of(r->method), &err);
+        tug_serve_header(x, "Allow", r->method);
         tug_serve_refuse(x, r->api, TUG_FAULT_METHOD,
                          tug_str_of(strcmp(r->method, "GET") == 0
                                         ? "this path wants GET"
@@ -85,19 +84,42 @@ void tug_serve_handle(void *ud, tug_http_exchange *x) {
     }
 }
 
+/* ---- answers ------------------------------------------------------------------------- */
+
+void tug_serve_send(tug_http_exchange *x, int status, const char *content_type,
+                    tug_str body) {
+    tug_err err;
+    const tug_status sent = tug_http_respond(x, status, content_type, body, &err);
+    (void)sent;
+}
+
+void tug_serve_header(tug_http_exchange *x, const char *name, const char *value) {
+    tug_err err;
+    const tug_status set = tug_http_set_header(x, name, tug_str_of(value), &err);
+    (void)set;
+}
+
+void tug_serve_send_json(tug_http_exchange *x, tug_buf *body) {
+    tug_err err;
+    if (tug_buf_ok(body, &err) == TUG_OK) {
+        tug_serve_send(x, 200, "application/json", tug_buf_view(body));
+    } else {
+        tug_serve_refuse_err(x, TUG_API_CHAT, &err);
+    }
+    tug_buf_free(body);
+}
+
 /* ---- errors -------------------------------------------------------------------------- */
 
 void tug_serve_refuse(tug_http_exchange *x, tug_api api, tug_api_fault fault,
                       tug_str sentence) {
     tug_buf body = {0};
-    tug_err err;
     tug_api_error(api, fault, sentence, 0, 0, &body);
     if (fault == TUG_FAULT_UNAVAILABLE || fault == TUG_FAULT_BUSY) {
-        (void)tug_http_set_header(x, "Retry-After", tug_str_of("2"), &err);
+        tug_serve_header(x, "Retry-After", "2");
     }
-    /* A client that is gone is noticed where it matters. */
-    (void)tug_http_respond(x, tug_api_fault_status(fault), "application/json",
-                           tug_buf_view(&body), &err);
+    tug_serve_send(x, tug_api_fault_status(fault), "application/json",
+                   tug_buf_view(&body));
     tug_buf_free(&body);
 }
 

@@ -93,7 +93,7 @@ tug_scripted tug_script_choose(tug_serve *s, tug_str prompt) {
 tug_status tug_script_load(tug_serve *s, const char *path, tug_err *err) {
     (void)s;
     return TUG_FAIL(err, TUG_EUNSUPPORTED,
-                    "%s: scripted answers exist in test builds only (make SCRIPT=1)",
+                    "%s: scripted answers exist in the test program only (make tests)",
                     path);
 }
 

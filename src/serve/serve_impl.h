@@ -53,6 +53,14 @@ void tug_serve_remove(tug_serve *s, tug_job *job);
 void *tug_worker_main(void *ud);
 void *tug_pulse_main(void *ud);
 
+/* The whole answer; a client that is gone is noticed elsewhere. */
+void tug_serve_send(tug_http_exchange *x, int status, const char *content_type,
+                    tug_str body);
+/* A header of it, if there is memory for one. */
+void tug_serve_header(tug_http_exchange *x, const char *name, const char *value);
+/* 200 and `body` as JSON, or an error if it could not be written.  Frees it. */
+void tug_serve_send_json(tug_http_exchange *x, tug_buf *body);
+
 /* Answers an exchange with an error in the shape of `api`. */
 void tug_serve_refuse(tug_http_exchange *x, tug_api api, tug_api_fault fault,
                       tug_str sentence);

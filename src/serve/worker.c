@@ -143,12 +143,11 @@ static void end_job(tug_job *job, const char *why) {
 }
 
 static void send_whole(tug_job *job) {
-    tug_err err;
     if (job->request.stream) {
         tug_http_end_stream(job->exchange);
     } else {
-        (void)tug_http_respond(job->exchange, 200, tug_answer_content_type(job->answer),
-                               tug_buf_view(&job->out), &err);
+        tug_serve_send(job->exchange, 200, tug_answer_content_type(job->answer),
+                       tug_buf_view(&job->out));
     }
 }
 

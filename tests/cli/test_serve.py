@@ -285,7 +285,7 @@ def test_start_refusals():
                       (["-m", MODEL, "--host", "0.0.0.0"], "key"), (["-m", MODEL, "--tls-cert", "x"], "tls-key"),
                       (["-m", MODEL, "--api-key-file", "/nonexistent"], "nonexistent"),
                       (["-m", MODEL, "--port", str(server.port)], "port|address|use"),
-                      (["-m", MODEL, "--script", "x"], "test builds"),
+                      (["-m", MODEL, "--script", "x"], "test program"),
                       (["--print-config", "vi"], "opencode"), (["extra"], "extra")]:
         done = subprocess.run([tug, "serve", *args], capture_output=True, timeout=60, check=False)
         text = done.stderr.decode()

@@ -43,13 +43,12 @@ class Answer:
 
 
 class Server:
-    """script: rules of `tug serve --script`; wants the test build (make SCRIPT=1)."""
+    """script: rules of `tug serve --script`, which build/tests/tug-scripted has."""
 
     def __init__(self, *args, script=None, model=MODEL, tug=None, env=None):
-        build = "build-script/tug" if script is not None else "build/tug"
-        self.tug = os.path.abspath(tug or (os.environ.get("TUG_SCRIPTED", os.path.join(ROOT, build))
-                                           if script is not None else
-                                           os.environ.get("TUG", os.path.join(ROOT, build))))
+        plain = os.environ.get("TUG", os.path.join(ROOT, "build/tug"))
+        scripted = os.path.join(os.path.dirname(plain), "tests", "tug-scripted")
+        self.tug = os.path.abspath(tug or (plain if script is None else scripted))
         self.args = ["-m", model, "--port", "0", *args]
         self.script, self.env, self.process, self.port = script, env, None, None
 

@@ -5,7 +5,8 @@
 
 Needs Playwright (PyPI) and Chromium (Debian's is enough).  Most tests run against a small
 mock with the built-in page, its policy, and states and streams that they choose; those named
-test_real_server run against `tug serve` (TUG=build/tug) with the tiny model.
+test_real_server run against `tug serve` (TUG=build/tug, and build/tests/tug-scripted beside
+it) with the tiny model.
 """
 import argparse
 import copy
@@ -365,12 +366,15 @@ def test_real_server(browser, _):
 
 
 def test_real_server_stops(browser, _):
-    with Server() as server, Tab(browser, server) as page:
+    script = [{"say": "And then they sailed on. " * 100, "token_s": 0.05}]
+    with Server(script=script) as server, Tab(browser, server) as page:
         say(page, "Write a long story.")
-        expect(page.locator(".msg.assistant .text")).not_to_be_empty()
+        expect(page.locator(".msg.assistant .text")).to_contain_text("sailed on")
+        expect(page.locator("#running li")).to_contain_text("decode")
         page.click("#stop")
         expect(page.locator(".note")).to_have_text("stopped")
         until(lambda: server.status()["queue"]["running"] == 0, "the work ends")
+        expect(page.locator("#recent tr")).to_contain_text("canceled")
 
 
 def test_real_server_with_a_key(browser, _):

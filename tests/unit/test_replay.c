@@ -336,7 +336,7 @@ static void the_longest_not_asked_for_go_first(void **state) {
 
     r = replay_of(1000, bytes);
     for (int i = 0; i < 500; i++) {
-        char text[16];
+        char text[32];
         (void)snprintf(text, sizeof text, "text %d", i);
         assert_true(add_text(r, 0, text, "123"));
         assert_true(tug_replay_get_stats(r).n_bytes <= bytes);
@@ -352,7 +352,7 @@ static void the_longest_not_asked_for_go_first(void **state) {
 static void *use(void *ud) {
     tug_replay *r = ud;
     for (int i = 0; i < 2000; i++) {
-        char text[16];
+        char text[32];
         (void)snprintf(text, sizeof text, "%d", i % 50);
         if (i % 3 == 0) (void)add_text(r, 0, text, text);
         const int n = find_text(r, 0, text);

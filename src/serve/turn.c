@@ -273,8 +273,8 @@ tug_status tug_turn_step(tug_job *job, bool *done, tug_err *err) {
     *done = g.finish != TUG_FINISH_NONE || t->stop_found != SIZE_MAX || t->looping ||
             calls_done(job);
     if (!*done) return TUG_OK;
-    const bool cut = g.finish == TUG_FINISH_LENGTH || g.finish == TUG_FINISH_CONTEXT ||
-                     t->looping;
+    const bool cut =
+        g.finish == TUG_FINISH_LENGTH || g.finish == TUG_FINISH_CONTEXT || t->looping;
     TUG_TRY(finish_text(job, !cut, err));
     job->end = end_of(job, g.finish);
     return TUG_OK;

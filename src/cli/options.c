@@ -3,7 +3,6 @@
 
 #include <stdint.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/sys.h"
@@ -88,7 +87,7 @@ tug_status cli_sampling_option(cli_sampling_options *o, int c, const char *arg,
 /* A seed that a person can read off the summary and type again. */
 static uint64_t new_seed(void) {
     uint32_t seed;
-    if (getrandom(&seed, sizeof seed, 0) == (ssize_t)sizeof seed) return seed;
+    if (tug_random_bytes(&seed, sizeof seed)) return seed;
     return (uint32_t)(tug_now() * 1e6) ^ (uint32_t)getpid();
 }
 

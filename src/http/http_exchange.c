@@ -351,6 +351,7 @@ enum MHD_Result http_exchange_proceed(tug_http_exchange *x) {
     if (x->broken && !x->answered && !x->refused.status) {
         x->answered = x->whole = true;
         x->status = 500;
+        touch(x);
         atomic_store(&x->ended, true);
     }
     const bool dead =

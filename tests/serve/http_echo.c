@@ -7,7 +7,8 @@
  * POST /echo             the body
  * POST /sum              length and checksum of the body
  * GET /late?ms=N         200 after a while, from another thread
- * GET /stream?n=N&size=N&ms=N   N events of `size` bytes, so many milliseconds apart
+ * GET /stream?n=N&size=N&ms=N   N events of `size` bytes, so many milliseconds apart;
+ *                        with hang=1 the stream then stays open
  * GET /flood?n=N         N bytes as fast as the backlog allows
  * GET /hang              nothing, until the client goes
  * POST /drain            begins to drain
@@ -31,6 +32,7 @@ typedef struct job {
     tug_http_exchange *x;
     job_kind kind;
     long n, size, at;
+    bool hang; /* never ends by itself */
     double gap, due;
 } job;
 
@@ -57,6 +59,7 @@ static void start_job(tug_http_exchange *x, job_kind kind) {
     *j = (job){
         .x = x, .kind = kind, .n = number(x, "n", 1), .size = number(x, "size", 10)};
     j->gap = (double)number(x, "ms", 0) / 1000;
+    j->hang = kind == JOB_HANG || number(x, "hang", 0) != 0;
     j->due = tug_now() + (kind == JOB_LATE ? j->gap : 0);
     tug_http_keep(x);
     n_jobs++;
@@ -147,6 +150,7 @@ static bool write_some(job *j) {
     static char filler[FLOOD_PIECE];
     if (filler[0] == 0) memset(filler, 'x', sizeof filler);
     if (j->at >= j->n) {
+        if (j->hang) return false;
         tug_http_end_stream(j->x);
         return true;
     }
@@ -197,7 +201,7 @@ static void *work(void *ud) {
             } else {
                 *end = j;
                 end = &j->next;
-                ready |= j->gap <= 0 && j->kind != JOB_HANG &&
+                ready |= j->gap <= 0 && (!j->hang || j->at < j->n) && j->kind != JOB_HANG &&
                          tug_http_backlog(j->x) <= BACKLOG_MAX;
             }
         }

@@ -242,10 +242,10 @@ static void copy_request(tug_http_exchange *x, struct MHD_Connection *conn,
     if (!request_is_strict(x, &w, (uintptr_t)method, n)) {
         malformed(x, "the headers hold a bare line feed, a folded line or a NUL");
     }
-    x->is_head = strcmp(method, "HEAD") == 0;
     x->is_options = strcmp(method, "OPTIONS") == 0;
+    x->is_1_0 = strcmp(version, "HTTP/1.0") == 0;
     /* A HEAD is a GET whose body is not sent. */
-    const tug_str name = tug_str_of(x->is_head ? "GET" : method);
+    const tug_str name = tug_str_of(strcmp(method, "HEAD") == 0 ? "GET" : method);
     if (!is_token(method)) malformed(x, "the method is not a name");
     x->method_at = x->text.n;
     x->method_n = name.n;

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "serve"))
 import http_cases as cases
-from http_client import (Server, Skip, get, leave, post, read_all, read_reply, run_tests, time_requests)
+from http_client import Server, Skip, get, post, read_reply, run_tests
 
 
 def test_H1_cut_at_every_byte():
@@ -120,6 +120,7 @@ def test_H6_forms():
         assert one.status == 200
         got, closed = server.raw(b"GET /stream?n=3 HTTP/1.0\r\nHost: localhost\r\n\r\n")
         assert closed and got.count(b"data:") == 3 and b"chunked" not in got
+        assert server.until(lambda st: st["connections"] == 1)["connections"] == 1
         ids = {server.send(get("/health")).headers["x-request-id"] for _ in range(50)}
         assert len(ids) == 50
 

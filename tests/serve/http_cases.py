@@ -216,11 +216,11 @@ def leave_at_every_byte(step, events=40):
             s.sendall(get(f"/stream?n={events}&size=40&hang=1"))
             got, _ = read_all(s)
             total = got.index(b"\r\n\r\n") + events * len("data: 000000 \n\n" + 40 * "x")
-        neighbour = []
+        neighbour, n_events = [], 20000 if step == 1 else 1500
 
         def listen():
             with server.connect(120) as n:
-                n.sendall(get("/stream?n=1500&ms=1&size=20"))
+                n.sendall(get(f"/stream?n={n_events}&ms=1&size=20"))
                 neighbour.append(read_reply(n).body)
         other = threading.Thread(target=listen)
         other.start()
@@ -247,8 +247,10 @@ def leave_at_every_byte(step, events=40):
                 s.close()
         other.join()
         now = server.until(lambda st: st["jobs"] == 0 and st["connections"] == 1)
-        assert now["jobs"] == 0 and now["connections"] == 1 and now["gone"] + 2 >= left, (now, left)
-        expect = b"".join(b"data: %06d %s\n\n" % (i, b"x" * 20) for i in range(1500))
+        # A reset may come before the request was read.  One stream, the neighbour's, has an end.
+        assert now["jobs"] == 0 and now["connections"] == 1, now
+        assert left * 0.98 <= now["started"] == now["gone"] + 1, (now, left)
+        expect = b"".join(b"data: %06d %s\n\n" % (i, b"x" * 20) for i in range(n_events))
         assert neighbour == [expect]
         end = time.monotonic() + 5
         while server.n_fds() > fds and time.monotonic() < end:

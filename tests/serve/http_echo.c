@@ -41,7 +41,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed;
 static job *jobs;
 static bool stop;
-static atomic_int n_handled, n_jobs, n_gone, n_wakes, n_refused, n_written;
+static atomic_int n_handled, n_started, n_jobs, n_gone, n_wakes, n_refused, n_written;
 static atomic_size_t backlog_max;
 
 static long number(const tug_http_exchange *x, const char *name, long otherwise) {
@@ -62,6 +62,7 @@ static void start_job(tug_http_exchange *x, job_kind kind) {
     j->hang = kind == JOB_HANG || number(x, "hang", 0) != 0;
     j->due = tug_now() + (kind == JOB_LATE ? j->gap : 0);
     tug_http_keep(x);
+    n_started++;
     n_jobs++;
     if (kind == JOB_STREAM || kind == JOB_FLOOD) {
         (void)!tug_http_begin_stream(x, 200, "text/event-stream", NULL);
@@ -76,9 +77,10 @@ static void start_job(tug_http_exchange *x, job_kind kind) {
 static void stats(tug_http_exchange *x) {
     char text[256];
     (void)snprintf(text, sizeof text,
-                   "{\"handled\":%d,\"jobs\":%d,\"gone\":%d,\"wakes\":%d,\"refused\":%d,"
+                   "{\"handled\":%d,\"started\":%d,\"jobs\":%d,\"gone\":%d,\"wakes\":%d,"
+                   "\"refused\":%d,"
                    "\"written\":%d,\"connections\":%d,\"backlog_max\":%zu}",
-                   n_handled, n_jobs, n_gone, n_wakes, n_refused, n_written,
+                   n_handled, n_started, n_jobs, n_gone, n_wakes, n_refused, n_written,
                    tug_http_n_connections(server), (size_t)backlog_max);
     answer(x, 200, text);
 }
@@ -201,8 +203,8 @@ static void *work(void *ud) {
             } else {
                 *end = j;
                 end = &j->next;
-                ready |= j->gap <= 0 && (!j->hang || j->at < j->n) && j->kind != JOB_HANG &&
-                         tug_http_backlog(j->x) <= BACKLOG_MAX;
+                ready |= j->gap <= 0 && (!j->hang || j->at < j->n) &&
+                         j->kind != JOB_HANG && tug_http_backlog(j->x) <= BACKLOG_MAX;
             }
         }
         *end = NULL;

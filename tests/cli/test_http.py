@@ -284,4 +284,4 @@ def test_tls():
 
 
 if __name__ == "__main__":
-    sys.exit(run_tests("http", globals(), sys.argv[1:]))
+    sys.exit(run_tests("http", globals(), sys.argv[1:], alone=(test_H5_slow_clients, test_H8_no_descriptors)))

@@ -61,4 +61,4 @@ def test_churn():
 
 
 if __name__ == "__main__":
-    sys.exit(run_tests("http_long", globals(), sys.argv[1:]))
+    sys.exit(run_tests("http_long", globals(), sys.argv[1:], alone=[t for n, t in globals().items() if n.startswith("test_")]))

@@ -181,7 +181,7 @@ def slow_clients(n, seconds, header_s=1, stall_s=1):
     """n clients each that drip headers, drip a body, and never read: all are cut off by the
     deadlines, and a good client does not notice them."""
     with Server(header_s=header_s, stall_s=stall_s) as server:
-        calm = time_requests(server.port, 300)
+        calm = time_requests(server.port, 150)
         opened = []
         for i in range(3 * n):
             s = server.connect(receive=4096)
@@ -190,7 +190,7 @@ def slow_clients(n, seconds, header_s=1, stall_s=1):
                        get("/flood?n=10000000")][kind])
             opened.append(s)
         times = []
-        good = threading.Thread(target=lambda: times.extend(time_requests(server.port, 600)))
+        good = threading.Thread(target=lambda: times.extend(time_requests(server.port, 400)))
         good.start()
         drip([s for i, s in enumerate(opened) if i % 3 != 2], seconds, b"x")
         good.join()

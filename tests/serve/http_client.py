@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 ECHO = os.environ.get("HTTP_ECHO", "build/tests/serve/http_echo")
 
@@ -204,23 +205,33 @@ def time_here(port, n):
     return took
 
 
-def run_tests(name, tests, wanted):
-    """Runs the functions test_*; a test that raises Skip is skipped, visibly."""
+def run_one(label, test):
+    """What came out, as a key of the counts and lines to print."""
+    begin = time.monotonic()
+    lines, outcome = [], "passed"
+    try:
+        test()
+    except Skip as why:
+        outcome = "skipped"
+        lines.append(f"skip: {label}: {why}")
+    except Exception as e:  # a socket that was closed early is a failure like any other
+        outcome = "failed"
+        lines.append(f"FAIL {label}: {type(e).__name__}: {e}")
+    return outcome, lines + [f"{label}: {time.monotonic() - begin:.2f} s"]
+
+
+def run_tests(name, tests, wanted, alone=()):
+    """Runs the functions test_*, four at a time since they mostly wait; those in `alone`,
+    which measure time, one by one.  A test that raises Skip is skipped, visibly."""
+    labels = [t for t in tests if t.startswith("test_") and (not wanted or any(w in t for w in wanted))]
+    together = [t for t in labels if tests[t] not in alone]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda t: run_one(t, tests[t]), together))
+    results += [run_one(t, tests[t]) for t in labels if tests[t] in alone]
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    for label, test in list(tests.items()):
-        if not label.startswith("test_") or (wanted and not any(w in label for w in wanted)):
-            continue
-        begin = time.monotonic()
-        try:
-            test()
-            counts["passed"] += 1
-        except Skip as why:
-            print(f"skip: {label}: {why}")
-            counts["skipped"] += 1
-        except Exception as e:  # a socket that was closed early is a failure like any other
-            counts["failed"] += 1
-            print(f"FAIL {label}: {type(e).__name__}: {e}")
-        print(f"{label}: {time.monotonic() - begin:.2f} s")
+    for outcome, lines in results:
+        counts[outcome] += 1
+        print("\n".join(lines))
     print(f"{name}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
     return 1 if counts["failed"] else 0
 

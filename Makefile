@@ -42,7 +42,9 @@ ifeq ($(SAN),fuzz)
 LIB_SRC := $(filter-out src/kernels/% src/backend/% src/model/% src/engine/%,$(LIB_SRC))
 endif
 CLI_SRC := $(sort $(wildcard src/cli/*.c))
-LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+# The page of the server is linked in; its C is generated.
+PAGE    := $(B)/src/serve/page/page_data
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(PAGE).o
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 
 # A test program is tests/<area>/test_<name>.c; it links the library, cmocka, and the
@@ -76,6 +78,15 @@ $(B)/%.o: %.c
 	@echo "  CC   $<"
 	$(Q)$(CC) $(FLAGS) -c $< -o $@
 
+$(PAGE).c: src/serve/page/index.html tools/embed_page.sh
+	@mkdir -p $(@D)
+	@echo "  GEN  $@"
+	$(Q)sh tools/embed_page.sh $< > $@.part && mv $@.part $@
+
+$(PAGE).o: $(PAGE).c
+	@echo "  CC   $<"
+	$(Q)$(CC) $(FLAGS) -c $< -o $@
+
 $(B)/libtug.a: $(LIB_OBJ)
 	@echo "  AR   $@"
 	$(Q)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
@@ -86,7 +97,19 @@ $(B)/tug: $(CLI_OBJ) $(B)/libtug.a
 
 $(B)/tests/%: $(B)/tests/%.o $(HELP_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
-	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $< $(HELP_OBJ) $(B)/libtug.a $(LIBS) -lcmocka
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS) -lcmocka
+
+# The library does not hold what only the commands need.
+$(B)/tests/unit/test_client_config: $(B)/src/cli/client_config.o
+
+# The same program with `tug serve --script FILE`: answers from a file, for tests of clients.
+$(B)/tests/script_on.o: src/serve/script.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) -DTUG_SCRIPTED -c $< -o $@
+
+$(B)/tests/tug-scripted: $(CLI_OBJ) $(B)/tests/script_on.o $(B)/libtug.a
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # A fuzz target is tests/fuzz/fuzz_<name>.c; run it with a folder for its corpus.
 FUZZERS  := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
@@ -103,7 +126,7 @@ $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 # It times the chunked delta rule of the tests against the recurrence.
 $(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 
-tests: $(TESTS) $(PROGS) $(B)/tug
+tests: $(TESTS) $(PROGS) $(B)/tug $(B)/tests/tug-scripted
 bench: $(BENCHES)
 fuzz: $(FUZZERS)
 
@@ -115,7 +138,7 @@ check: tests
 	$(Q)TUG=$(B)/tug python3 tests/run.py $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
 
 clean:
-	rm -rf build build-asan build-tsan build-fuzz
+	rm -rf build build-*
 
 .PHONY: all tests check bench fuzz clean
 .SECONDARY:

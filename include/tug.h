@@ -3,7 +3,9 @@
  * A tug_model is a loaded file: weights, tokenizer, the threads that compute.  A
  * tug_session is one conversation over it: the tokens so far and the state they left
  * (KV cache and recurrent state).  The session only grows by tug_session_append; what a
- * token computes does not depend on how the tokens were cut into calls.
+ * token computes does not depend on how the tokens were cut into calls, nor on what other
+ * sessions did in between.  Sessions share the model's work space: a further one costs its
+ * own state only (tug_session_get_memory).
  *
  *     tug_model *model = NULL;
  *     tug_session *session = NULL;
@@ -91,6 +93,9 @@ typedef struct tug_session_params {
     tug_kv_cache_type kv_type;
     tug_progress_fn *on_prefill; /* may be NULL; tokens of the current append */
     void *ud;
+    bool
+        unchecked; /* n_ctx is not compared with the memory that is free: for sessions that
+                       are never all full, which the caller watches (get_memory) */
 } tug_session_params;
 
 /* params may be NULL.  A context that does not fit in memory is refused with the largest
@@ -114,13 +119,31 @@ TUG_NODISCARD tug_status tug_session_append_each(tug_session *session, const int
                                                  tug_logits_fn *fn, void *ud,
                                                  tug_err *err);
 
-/* Logits of the last token, (n_vocab,), valid until the next append.  NULL before. */
+/* Logits of the last token, (n_vocab,), valid until this session's next append, restore or
+ * reset.  NULL before the first token. */
 const float *tug_session_logits(const tug_session *session);
+
+/* The tokens so far, (*n,), valid until the session changes. */
+const int32_t *tug_session_tokens(const tug_session *session, int64_t *n);
 
 int64_t tug_session_n_tokens(const tug_session *session); /* so far */
 int64_t tug_session_n_ctx(const tug_session *session);
 int64_t tug_session_n_batch(const tug_session *session);
 void tug_session_reset(tug_session *session); /* back to zero tokens, memory is kept */
+
+/* Gives cache memory behind the present place back to the system; save points there are
+ * lost. */
+void tug_session_trim(tug_session *session);
+
+/* Bytes that a session holds.  The cache counts as far as it was written: the rest of the
+ * context is address space only. */
+typedef struct tug_session_memory {
+    uint64_t kv;                  /* cache, tokens, and rows kept for save points */
+    uint64_t recurrent;           /* recurrent state and logits */
+    uint64_t marks;               /* its save points */
+    uint64_t per_token, per_mark; /* what one more takes */
+} tug_session_memory;
+tug_session_memory tug_session_get_memory(const tug_session *session);
 
 /* ---- save points ---------------------------------------------------------------------- */
 
@@ -144,8 +167,17 @@ TUG_NODISCARD tug_status tug_session_save(tug_session *session, tug_session_mark
 /* TUG_ESTATE when the mark is another session's or lost; then nothing has changed. */
 TUG_NODISCARD tug_status tug_session_restore(tug_session *session,
                                              const tug_session_mark *mark, tug_err *err);
+/* Makes dst, another session of the model with the same cache type, be where `mark` of src
+ * is, or where src is now (NULL): a copy of the cache, not a computation.  Save points of
+ * dst are lost.  TUG_ESTATE, TUG_ERANGE: nothing has changed. */
+TUG_NODISCARD tug_status tug_session_fork(tug_session *dst, const tug_session *src,
+                                          const tug_session_mark *mark, tug_err *err);
 void tug_session_mark_destroy(tug_session_mark **mark); /* before or after its session */
 int64_t tug_session_mark_n_tokens(const tug_session_mark *mark);
+
+/* Is it of this session, not lost, and are the tokens before it those that the session has
+ * now?  (Not after a restore to an earlier one.) */
+bool tug_session_mark_is_here(const tug_session *session, const tug_session_mark *mark);
 
 /* ---- sampling ------------------------------------------------------------------------ */
 

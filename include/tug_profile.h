@@ -40,7 +40,8 @@ const char *tug_stage_name(tug_stage stage);
 typedef struct tug_work {
     double bytes;     /* weights once per batch (experts: the chosen ones), rows of the KV
                      cache once per batch, recurrent state read and written */
-    double macs_int8; /* multiplications of quantised weights, where kernels use int8 */
+    double macs_int8; /* multiplications of quantised weights, where kernels use int8; one
+                         of int16 (attention with AVX-512) counts as two */
     double macs_f32;  /* all others; one per weight and token in both */
 } tug_work;
 

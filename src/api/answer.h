@@ -63,7 +63,8 @@ const char *tug_answer_content_type(const tug_answer *answer);
 
 void tug_answer_begin(tug_answer *a, const tug_answer_usage *usage, tug_buf *out);
 
-/* `token` may be NULL (no logprobs wanted, or it was told before); text may be empty. */
+/* `token` may be NULL (no logprobs wanted, or it was told before); text may be empty, and
+ * then nothing happens inside of a call, whose tokens have no place in any API. */
 void tug_answer_text(tug_answer *a, tug_str text, const tug_answer_token *token,
                      tug_buf *out);
 

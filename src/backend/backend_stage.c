@@ -30,6 +30,10 @@ bool tug_backend_is_int8(const tug_backend *be, tug_type type) {
     return be->k.linear[type].act != TUG_ACT_F32;
 }
 
+bool tug_backend_attn_is_int16(const tug_backend *be, tug_kv_type type) {
+    return tug_backend_level(be) == TUG_CPU_AVX512 && type != TUG_KV_F32;
+}
+
 /* ---- limits -------------------------------------------------------------------------- */
 
 enum {

@@ -21,6 +21,9 @@ void tug_stage_enter_experts(tug_backend *be, const tug_moe_weights *w, int n_ac
 /* Do products with weights of this type run on int8 here? */
 bool tug_backend_is_int8(const tug_backend *be, tug_type type);
 
+/* Does attention multiply in int16 here?  That takes twice the instructions of int8. */
+bool tug_backend_attn_is_int16(const tug_backend *be, tug_kv_type type);
+
 /* One measurement of the limits, by all threads; (n_bytes,) of `memory` are read, more than
  * any cache holds. */
 tug_limits tug_backend_measure_limits(tug_backend *be, const uint8_t *memory,

@@ -64,8 +64,8 @@ void *tug_alloc_pages(size_t n) __attribute__((malloc));
 void tug_free_pages(void *p, size_t n);
 
 /* Tells the kernel that the whole pages inside the mapped file range [p, p + n) will not
- * be read soon: they stop counting as this process's memory.  Of memory that is not a file's
- * map this would throw the contents away. */
+ * be read soon: they stop counting as this process's memory.  Memory that is not a file's
+ * map loses its contents. */
 void tug_forget_pages(const void *p, size_t n);
 
 /* Random bytes for names that nobody may guess; false when the system has none to give. */

@@ -30,7 +30,11 @@
 typedef struct tug_call_parser tug_call_parser;
 
 /* Told in order: text*, then (begin, arguments*, end) or text, ...  Slices are valid during
- * the call.  Text is cut at characters.  The first failure of one is what feed returns. */
+ * the call.  The first failure of one is what feed returns; the parser then stands still.
+ *
+ * Text is what the model wrote, byte for byte, cut at characters: what is no UTF-8 stays as
+ * it is (tug_json_write_str makes U+FFFD of it, the same for any cuts).  In the arguments,
+ * which are JSON, it has become U+FFFD. */
 typedef struct tug_call_sink {
     void *ud;
     tug_status (*text)(void *ud, tug_str text, tug_err *err);
@@ -42,7 +46,7 @@ typedef struct tug_call_sink {
     tug_status (*end)(void *ud, bool complete, tug_err *err);
 } tug_call_sink;
 
-/* `tools` are borrowed until destroy; the sink is copied. */
+/* `tools` are borrowed until destroy; the sink is copied.  Without tools all is text. */
 TUG_NODISCARD tug_status tug_call_parser_create(tug_call_parser **out, tug_tools tools,
                                                 const tug_call_sink *sink, tug_err *err);
 void tug_call_parser_destroy(tug_call_parser **parser);

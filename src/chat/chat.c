@@ -2,8 +2,6 @@
  * chat.h.  SPDX-License-Identifier: MIT */
 #include "chat/chat.h"
 
-#include <stdint.h>
-
 #include "base/sys.h"
 
 tug_status tug_chat_log_add(tug_chat_log *log, const char *role, tug_str content,

@@ -21,6 +21,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/arena.h"
 #include "base/status.h"
@@ -32,6 +33,7 @@
 typedef struct tug_chat_call {
     tug_str name;              /* of the function */
     const tug_json *arguments; /* an OBJECT, or NULL: none */
+    tug_str id; /* as the client has it, or empty; the prompt does not show it */
 } tug_chat_call;
 
 /* One turn.  `system`, `user`, `assistant` and `tool` are the template's own roles;
@@ -41,10 +43,13 @@ typedef struct tug_chat_message {
     tug_str content; /* p == NULL: none (a first system turn is then left out) */
     const tug_chat_call *calls; /* assistant: (n_calls,) */
     size_t n_calls;
+    /* assistant: what the model itself wrote in this turn, up to its end; rendered instead
+     * of content and calls, byte for byte, as a segment of its own.  p == NULL: none. */
+    tug_str raw;
 } tug_chat_message;
 
 static inline tug_chat_message tug_chat_text(const char *role, tug_str content) {
-    const tug_chat_message m = {tug_str_of(role), content, NULL, 0};
+    const tug_chat_message m = {.role = tug_str_of(role), .content = content};
     return m;
 }
 
@@ -78,6 +83,7 @@ void tug_chat_log_free(tug_chat_log *log);
 typedef struct tug_chat_segment {
     size_t at, n; /* bytes of the prompt's text; n > 0, no gaps */
     bool control;
+    int64_t message; /* index of the message whose `raw` it is, else -1 */
 } tug_chat_segment;
 
 typedef struct tug_chat_prompt {

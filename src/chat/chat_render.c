@@ -29,7 +29,7 @@ static void end_segment(tug_chat_prompt *p, bool control) {
         p->segments = grown;
         p->cap_segments = cap;
     }
-    p->segments[p->n_segments++] = (tug_chat_segment){at, p->text.n - at, control};
+    p->segments[p->n_segments++] = (tug_chat_segment){at, p->text.n - at, control, -1};
 }
 
 static void add_control(tug_chat_prompt *p, const char *token) {
@@ -97,6 +97,19 @@ static void add_calls(tug_chat_prompt *p, const tug_chat_message *m) {
     close_turn(p);
 }
 
+/* What the model wrote, whatever it was. */
+static void add_raw(tug_chat_prompt *p, tug_str raw, size_t i_message) {
+    open_turn(p, tug_str_of("assistant\n"));
+    end_segment(p, false);
+    const size_t n_before = p->n_segments;
+    tug_buf_str(&p->text, raw);
+    end_segment(p, false);
+    if (p->n_segments > n_before) {
+        p->segments[n_before].message = (int64_t)i_message;
+    }
+    close_turn(p);
+}
+
 /* Neighbouring tool results share one user turn.  As in the template, a conversation that
  * begins with one has no opening of that turn. */
 static void add_tool_result(tug_chat_prompt *p, const tug_chat_message *m, bool first,
@@ -114,11 +127,14 @@ static void add_turn(tug_chat_prompt *p, const tug_chat_message *m) {
     tug_buf_str(&p->text, m->content);
 }
 
-static void add_messages(tug_chat_prompt *p, const tug_chat_message *m, size_t n,
-                         bool open_end) {
-    for (size_t i = 0; i < n; i++) {
-        if (is_role(&m[i], "tool")) {
-            add_tool_result(p, &m[i], i > 0 && !is_role(&m[i - 1], "tool"),
+/* Messages [begin, n). */
+static void add_messages(tug_chat_prompt *p, const tug_chat_message *m, size_t begin,
+                         size_t n, bool open_end) {
+    for (size_t i = begin; i < n; i++) {
+        if (is_role(&m[i], "assistant") && m[i].raw.p) {
+            add_raw(p, m[i].raw, i);
+        } else if (is_role(&m[i], "tool")) {
+            add_tool_result(p, &m[i], i > begin && !is_role(&m[i - 1], "tool"),
                             i + 1 == n || !is_role(&m[i + 1], "tool"));
         } else if (is_role(&m[i], "assistant") && m[i].n_calls > 0) {
             add_calls(p, &m[i]);
@@ -136,18 +152,18 @@ tug_status tug_chat_render(const tug_chat *chat, tug_chat_prompt *out, tug_err *
     tug_buf_clear(&out->text);
     out->n_segments = 0;
     const tug_chat_message *m = chat->messages;
-    size_t n = chat->n_messages;
+    const size_t n = chat->n_messages;
+    size_t begin = 0;
     if (n == 0) {
         return TUG_FAIL(err, TUG_EFORMAT, "messages is empty; a chat needs at least one");
     }
     const tug_str *system = NULL;
     if (is_role(m, "system")) {
         if (m->content.p) system = &m->content;
-        m++;
-        n--;
+        begin = 1;
     }
     add_head(out, system, chat->tools);
-    add_messages(out, m, n, chat->add_generation_prompt);
+    add_messages(out, m, begin, n, chat->add_generation_prompt);
     end_segment(out, false);
     return tug_buf_ok(&out->text, err);
 }

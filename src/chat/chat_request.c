@@ -58,6 +58,9 @@ static tug_status read_arguments(const tug_json *v, tug_arena *arena,
 static tug_status read_call(const tug_json *v, size_t im, size_t ic, tug_arena *arena,
                             tug_chat_call *out, tug_err *err) {
     const tug_json *const function = tug_json_get(v, "function");
+    const tug_json *const id = tug_json_get(v, "id");
+    out->id =
+        tug_json_is(id, TUG_JSON_STRING) ? tug_json_text(id) : tug_str_make(NULL, 0);
     const char *const path = function ? ".function" : "";
     if (function) v = function;
     const tug_json *const name = tug_json_get(v, "name");

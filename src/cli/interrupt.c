@@ -25,6 +25,12 @@ void cli_interrupt_install(void) {
     install(SA_RESTART);
 }
 
+void cli_interrupt_by_term(void) {
+    struct sigaction sa = {.sa_handler = on_sigint, .sa_flags = SA_RESTART};
+    (void)sigemptyset(&sa.sa_mask);
+    (void)sigaction(SIGTERM, &sa, NULL);
+}
+
 void cli_interrupt_ends_reads(bool on) {
     install(on ? 0 : SA_RESTART);
 }

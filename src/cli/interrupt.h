@@ -7,6 +7,9 @@
 
 void cli_interrupt_install(void);
 
+/* SIGTERM counts as Ctrl-C: for a program that a service manager ends. */
+void cli_interrupt_by_term(void);
+
 /* Between on and off, Ctrl-C also ends a read from the terminal that is under way. */
 void cli_interrupt_ends_reads(bool on);
 

@@ -5,14 +5,13 @@
 
 #include "cli/cli.h"
 
-#define TUG_VERSION "0.1.0"
-
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *what;
 } commands[] = {
     {"run", cmd_run, "generate text from a prompt, or chat"},
+    {"serve", cmd_serve, "the backend of coding agents: OpenAI and Anthropic APIs"},
     {"eval", cmd_eval, "perplexity of a text, log-likelihood of token ids"},
     {"bench", cmd_bench, "how fast a model is here, and what bounds it"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
@@ -26,7 +25,7 @@ static void print_help(FILE *to) {
     (void)fprintf(to,
                   "tug %s - Qwen3-Next style models on the PC you have\n\n"
                   "usage: tug COMMAND [options]\n\n",
-                  TUG_VERSION);
+                  CLI_VERSION);
     for (size_t i = 0; commands[i].name; i++) {
         (void)fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].what);
     }
@@ -46,7 +45,7 @@ int main(int argc, char **argv) {
         return CLI_OK;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        (void)printf("tug %s\n", TUG_VERSION);
+        (void)printf("tug %s\n", CLI_VERSION);
         return CLI_OK;
     }
     for (size_t i = 0; commands[i].name; i++) {

@@ -20,8 +20,9 @@ struct tug_model {
     struct tug_tokenizer *tokenizer; /* owned */
     tug_backend *be;                 /* owned */
     tug_net net;
-    char *name;       /* owned, zero-terminated general.name */
-    tug_str template; /* borrowed from gguf */
+    tug_scratch scratch; /* of the largest batch of any session so far */
+    char *name;          /* owned, zero-terminated general.name */
+    tug_str template;    /* borrowed from gguf */
     uint64_t n_params, n_bytes;
     float temperature, top_p;
     int32_t top_k;

@@ -114,6 +114,7 @@ void tug_model_close(tug_model **model) {
     tug_model *m = *model;
     if (!m) return;
     tug_recorder_close(&m->recorder);
+    tug_scratch_free(&m->scratch);
     tug_weights_free(&m->net.weights);
     tug_tokenizer_destroy(&m->tokenizer);
     tug_backend_destroy(&m->be);

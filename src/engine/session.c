@@ -2,8 +2,12 @@
  *
  * INVARIANTS
  *  1. state.n_tokens <= n_ctx; the state holds exactly the tokens appended so far.
- *  2. have_logits <=> n_tokens > 0, and then row 0 of scratch.logits is the last token's.
+ *  2. have_logits <=> n_tokens > 0, and then `logits` are the last token's.
+ *  3. The model's scratch is large enough for every session's batch; between two calls
+ *     nothing in it is needed.
  * SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include "base/sys.h"
 #include "engine/session_impl.h"
 #include "memory/meminfo.h"
@@ -63,6 +67,20 @@ static tug_kv_type kv_type(const tug_model *m, tug_kv_cache_type asked) {
     return TUG_KV_F32;
 }
 
+/* Into a new one first: when memory is out, what is there goes on working. */
+static tug_status grow_scratch(tug_model *m, int64_t n_batch, tug_err *err) {
+    if (n_batch <= m->scratch.max_tok) return TUG_OK;
+    tug_scratch larger;
+    TUG_TRY(tug_scratch_create(&larger, &m->net, n_batch, err));
+    tug_scratch_free(&m->scratch);
+    m->scratch = larger;
+    return TUG_OK;
+}
+
+size_t tug_session_logits_bytes(const tug_session *s) {
+    return (size_t)s->model->net.shape.n_vocab * sizeof *s->logits;
+}
+
 static tug_status create_parts(tug_session *s, const tug_session_params *p,
                                tug_err *err) {
     const tug_state_shape shape =
@@ -71,10 +89,20 @@ static tug_status create_parts(tug_session *s, const tug_session_params *p,
     if (n_batch <= 0) {
         n_batch = tug_memory_available() < LARGE_BATCH_FROM ? SMALL_BATCH : LARGE_BATCH;
     }
-    TUG_TRY(choose_context(s->model, &shape, p->n_ctx, &n_ctx, err));
+    if (p->unchecked && p->n_ctx > 0) {
+        n_ctx = p->n_ctx;
+    } else {
+        TUG_TRY(choose_context(s->model, &shape, p->n_ctx, &n_ctx, err));
+    }
     if (n_batch > n_ctx) n_batch = n_ctx;
     TUG_TRY(tug_state_create(&s->state, &shape, n_ctx, err));
-    return tug_scratch_create(&s->scratch, &s->model->net, n_batch, err);
+    s->n_batch = n_batch;
+    s->ids = tug_alloc_array((size_t)n_ctx, sizeof *s->ids);
+    s->logits = tug_alloc_aligned(64, tug_session_logits_bytes(s));
+    if (!s->ids || !s->logits) {
+        return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the session");
+    }
+    return grow_scratch(s->model, n_batch, err);
 }
 
 tug_status tug_session_create(tug_session **out, tug_model *model,
@@ -101,8 +129,10 @@ void tug_session_destroy(tug_session **session) {
     if (!s) return;
     tug_session_orphan_marks(s);
     tug_free(s->undo.bytes);
+    tug_free(s->undo.ids);
+    tug_free(s->ids);
+    tug_free(s->logits);
     tug_state_free(&s->state);
-    tug_scratch_free(&s->scratch);
     tug_free(s);
     *session = NULL;
 }
@@ -134,23 +164,25 @@ static void run_pass(tug_session *s, const int32_t *ids, int64_t n_tok) {
         r->n_tokens += n_tok;
         r->n_batches++;
     }
-    tug_forward(&s->model->net, &s->state, &s->scratch, ids, n_tok);
+    memcpy(s->ids + s->state.n_tokens, ids, (size_t)n_tok * sizeof *ids);
+    tug_forward(&s->model->net, &s->state, &s->model->scratch, ids, n_tok);
 }
 
-static void run_head(tug_session *s, int64_t row, int64_t n) {
+static void run_head(tug_session *s, int64_t row, int64_t n, float *logits) {
     tug_recorder *r = &s->model->recorder;
     if (r->clock) tug_work_add_head(r->work, &s->model->net, n);
-    tug_head(&s->model->net, &s->scratch, row, n);
+    tug_head(&s->model->net, &s->model->scratch, row, n, logits);
 }
 
 /* Logits of rows [from, n) of the pass that just ran, a few rows at a time. */
 static void report_rows(tug_session *s, int64_t from, int64_t n, int64_t base,
                         tug_logits_fn *fn, void *ud) {
+    float *logits = s->model->scratch.logits;
     for (int64_t row = from; row < n; row += TUG_HEAD_ROWS) {
         const int64_t n_row = n - row < TUG_HEAD_ROWS ? n - row : TUG_HEAD_ROWS;
-        run_head(s, row, n_row);
+        run_head(s, row, n_row, logits);
         for (int64_t i = 0; i < n_row; i++) {
-            fn(ud, base + row + i, s->scratch.logits + i * s->model->net.shape.n_vocab);
+            fn(ud, base + row + i, logits + i * s->model->net.shape.n_vocab);
         }
     }
 }
@@ -161,7 +193,7 @@ tug_status tug_session_append_each(tug_session *s, const int32_t *ids, int64_t n
     TUG_TRY(check_ids(s, ids, n, err));
     TUG_TRY(tug_session_keep_rows(s, n, err));
     for (int64_t at = 0; at < n;) {
-        const int64_t n_tok = n - at < s->scratch.max_tok ? n - at : s->scratch.max_tok;
+        const int64_t n_tok = n - at < s->n_batch ? n - at : s->n_batch;
         run_pass(s, ids + at, n_tok);
         if (fn && first < at + n_tok) {
             report_rows(s, first > at ? first - at : 0, n_tok, at, fn, ud);
@@ -170,7 +202,7 @@ tug_status tug_session_append_each(tug_session *s, const int32_t *ids, int64_t n
         const bool go_on =
             !s->on_prefill || s->on_prefill(s->ud, (uint64_t)at, (uint64_t)n);
         if (at == n || !go_on) {
-            run_head(s, n_tok - 1, 1);
+            run_head(s, n_tok - 1, 1, s->logits);
             s->have_logits = true;
         }
         if (at < n && !go_on) {
@@ -187,14 +219,19 @@ tug_status tug_session_append(tug_session *s, const int32_t *ids, int64_t n,
 }
 
 const float *tug_session_logits(const tug_session *s) {
-    return s->have_logits ? s->scratch.logits : NULL;
+    return s->have_logits ? s->logits : NULL;
+}
+
+const int32_t *tug_session_tokens(const tug_session *s, int64_t *n) {
+    *n = s->state.n_tokens;
+    return s->ids;
 }
 
 int64_t tug_session_n_tokens(const tug_session *s) {
     return s->state.n_tokens;
 }
 int64_t tug_session_n_batch(const tug_session *s) {
-    return s->scratch.max_tok;
+    return s->n_batch;
 }
 
 int64_t tug_session_n_ctx(const tug_session *s) {

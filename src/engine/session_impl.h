@@ -5,17 +5,21 @@
 
 #include "engine/engine_impl.h"
 
-/* Cache rows that later save points need and an earlier one's continuation overwrote. */
+/* Cache rows, and their tokens, that later save points need and an earlier one's
+ * continuation overwrote. */
 typedef struct tug_undo {
     int64_t row, n; /* rows [row, row + n) */
     uint8_t *bytes; /* owned, (n_reserved, tug_state_row_bytes) */
+    int32_t *ids;   /* owned, (n_reserved,) */
     int64_t n_reserved;
 } tug_undo;
 
 struct tug_session {
     tug_model *model; /* borrowed */
     tug_state state;
-    tug_scratch scratch;
+    int64_t n_batch;
+    int32_t *ids;  /* owned, (n_ctx,); rows of later save points lie behind n_tokens */
+    float *logits; /* owned, (n_vocab,) */
     tug_progress_fn *on_prefill;
     void *ud;
     bool have_logits;
@@ -32,6 +36,9 @@ struct tug_session_mark {
     float *recurrent; /* owned, state.recurrent_size bytes */
     float *logits;    /* owned, (n_vocab,) */
 };
+
+/* Bytes of logits. */
+size_t tug_session_logits_bytes(const tug_session *s);
 
 /* Keeps what marks need of the rows that n more tokens will overwrite; changes nothing
  * else.  Call before every append. */

@@ -42,13 +42,15 @@ static bool ends_with(const tug_buf *text, const char *p, size_t n) {
     return text->n >= n && memcmp(text->p + text->n - n, p, n) == 0;
 }
 
-/* Length of the longest stop string that the held text ends with, or 0.  Held text
+/* Length of the longest stop string that the held text ends with, noted in m->found, or 0.  Held text
  * reaches back far enough: a stop string's beginning is never let through. */
-static size_t completed(const tug_stop_match *m) {
+static size_t completed(tug_stop_match *m) {
     size_t longest = 0;
     for (size_t i = 0; i < m->n; i++) {
         const tug_str stop = m->stops[i];
-        if (stop.n > longest && ends_with(&m->held, stop.p, stop.n)) longest = stop.n;
+        if (stop.n <= longest || !ends_with(&m->held, stop.p, stop.n)) continue;
+        longest = stop.n;
+        m->found = i;
     }
     return longest;
 }

@@ -12,6 +12,7 @@
 typedef struct tug_stop_match {
     tug_str *stops; /* owned, (n,), into bytes */
     size_t n;
+    size_t found;  /* which one was completed */
     tug_buf bytes; /* the stop strings, back to back */
     tug_buf held;  /* text not let through yet: shorter than the longest stop string */
 } tug_stop_match;

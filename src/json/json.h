@@ -126,6 +126,11 @@ void tug_json_write_key(tug_json_writer *w, tug_str key);
 /* Bytes that are no UTF-8 become U+FFFD.  Other characters are written raw, except those
  * that JSON wants escaped. */
 void tug_json_write_str(tug_json_writer *w, tug_str s);
+
+/* Only the inside of such a string, without its quotes, past any writer: for a string that
+ * goes out in pieces.  Cut it between characters. */
+void tug_json_escape(tug_buf *out, tug_str s);
+
 void tug_json_write_i64(tug_json_writer *w, int64_t i);
 void tug_json_write_u64(tug_json_writer *w, uint64_t u);
 void tug_json_write_f64(tug_json_writer *w, double d); /* null when not finite */

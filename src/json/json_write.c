@@ -49,8 +49,7 @@ static const char *short_escape(char c) {
     }
 }
 
-static void write_quoted(tug_buf *b, tug_str s) {
-    tug_buf_char(b, '"');
+void tug_json_escape(tug_buf *b, tug_str s) {
     size_t plain = 0; /* start of the run that needs no change */
     for (size_t i = 0; i < s.n;) {
         const int len = tug_utf8_next(s.p + i, s.n - i);
@@ -72,6 +71,11 @@ static void write_quoted(tug_buf *b, tug_str s) {
         i += step;
     }
     if (s.n > plain) tug_buf_append(b, s.p + plain, s.n - plain);
+}
+
+static void write_quoted(tug_buf *b, tug_str s) {
+    tug_buf_char(b, '"');
+    tug_json_escape(b, s);
     tug_buf_char(b, '"');
 }
 

@@ -143,3 +143,31 @@ void tug_state_write_rows(tug_state *st, int64_t row, int64_t n, const uint8_t *
         }
     }
 }
+
+/* Rows share blocks: what holds n of them is whole blocks. */
+static int64_t whole_blocks(int64_t n) {
+    return (n + TUG_KV_BLOCK - 1) / TUG_KV_BLOCK * TUG_KV_BLOCK;
+}
+
+void tug_state_trim(tug_state *st) {
+    for (int i = 0; i < 2 * st->n_attn_layer * st->n_kv_head; i++) {
+        const int head = i / 2 % st->n_kv_head, layer = i / 2 / st->n_kv_head;
+        const tug_kv_layer *kv = &st->kv[layer];
+        const int64_t used = whole_blocks(st->n_tokens);
+        tug_forget_pages(head_cache(st, layer, i, head) + (size_t)used * kv->row_bytes,
+                         (size_t)(kv->n_rows - used) * kv->row_bytes);
+    }
+    st->n_touched = st->n_tokens;
+}
+
+void tug_state_copy(tug_state *dst, const tug_state *src, int64_t n,
+                    const float *recurrent) {
+    for (int i = 0; i < 2 * src->n_attn_layer * src->n_kv_head; i++) {
+        const int head = i / 2 % src->n_kv_head, layer = i / 2 / src->n_kv_head;
+        memcpy(head_cache(dst, layer, i, head), head_cache(src, layer, i, head),
+               (size_t)whole_blocks(n) * src->kv[layer].row_bytes);
+    }
+    memcpy(dst->recurrent, recurrent, src->recurrent_size);
+    dst->n_tokens = n;
+    if (n > dst->n_touched) dst->n_touched = n;
+}

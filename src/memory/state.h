@@ -24,6 +24,7 @@ typedef struct tug_state {
     tug_delta_state *delta; /* owned, (n_delta_layer,) */
     int64_t n_ctx;          /* tokens the KV cache has room for */
     int64_t n_tokens;       /* tokens so far */
+    int64_t n_touched;      /* rows that were written since create or the last trim */
 
     int n_attn_layer, n_kv_head, head_dim;
     uint8_t *kv_bytes; /* owned map that all kv[] point into; touched as it grows */
@@ -42,6 +43,14 @@ void tug_state_free(tug_state *st);
 
 /* Back to no tokens. */
 void tug_state_reset(tug_state *st);
+
+/* Gives the memory of cache rows from n_tokens on back to the system. */
+void tug_state_trim(tug_state *st);
+
+/* Makes dst, of the same shape and with room for n tokens, hold the first n tokens of src;
+ * `recurrent` (recurrent_size bytes) is the state behind them. */
+void tug_state_copy(tug_state *dst, const tug_state *src, int64_t n,
+                    const float *recurrent);
 
 /* Bytes of one token in all KV caches together. */
 size_t tug_state_row_bytes(const tug_state *st);

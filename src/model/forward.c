@@ -88,15 +88,16 @@ void tug_forward(const tug_net *net, tug_state *st, tug_scratch *s, const int32_
         tap(net, i, TUG_TAP_LAYER, s, n_tok);
     }
     st->n_tokens += n_tok;
+    if (st->n_tokens > st->n_touched) st->n_touched = st->n_tokens;
     tug_stage_enter(net->be, TUG_STAGE_OTHER);
 }
 
-void tug_head(const tug_net *net, tug_scratch *s, int64_t row, int64_t n) {
+void tug_head(const tug_net *net, tug_scratch *s, int64_t row, int64_t n, float *logits) {
     const tug_shape *shape = &net->shape;
     tug_stage_enter(net->be, TUG_STAGE_HEAD);
     tug_op_rmsnorm(net->be, s->h, s->x + row * shape->dim, net->weights.output_norm, n,
                    shape->dim, shape->eps);
-    tug_op_project(net->be, &net->weights.head, 1, s->logits, shape->n_vocab, s->h, n);
+    tug_op_project(net->be, &net->weights.head, 1, logits, shape->n_vocab, s->h, n);
     tug_stage_enter(net->be, TUG_STAGE_OTHER);
 }
 

@@ -55,7 +55,8 @@ tug_state_shape tug_net_state_shape(const tug_net *net, tug_kv_type kv_type);
 void tug_forward(const tug_net *net, tug_state *st, tug_scratch *s, const int32_t *ids,
                  int64_t n_tok);
 
-/* s->logits (n, n_vocab) of rows [row, row + n) of the last pass, n <= TUG_HEAD_ROWS. */
-void tug_head(const tug_net *net, tug_scratch *s, int64_t row, int64_t n);
+/* logits (n, n_vocab) of rows [row, row + n) of the last pass, n <= TUG_HEAD_ROWS;
+ * 64-byte aligned. */
+void tug_head(const tug_net *net, tug_scratch *s, int64_t row, int64_t n, float *logits);
 
 #endif

@@ -29,7 +29,12 @@ static void add_attention(tug_work *work, const tug_net *net, const tug_kv_layer
     const double seen =
         (double)n_tok * (double)pos + 0.5 * (double)n_tok * (double)(n_tok + 1);
     work->bytes += per_head * a->n_kv_head * rows;
-    work->macs_f32 += 2.0 * seen * a->n_head * a->head_dim;
+    const double macs = 2.0 * seen * a->n_head * a->head_dim;
+    if (tug_backend_attn_is_int16(net->be, kv->type)) {
+        work->macs_int8 += 2.0 * macs;
+    } else {
+        work->macs_f32 += macs;
+    }
 }
 
 /* Per token and value head three products with the state: with the key, the update, with

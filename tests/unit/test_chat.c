@@ -52,8 +52,9 @@ static void check_segments(const tug_chat_prompt *p) {
             assert_true(tug_str_is(text, "<|im_start|>") ||
                         tug_str_is(text, "<|im_end|>"));
         } else {
-            assert_true(i == 0 || p->segments[i - 1].control);
+            assert_true(i == 0 || p->segments[i - 1].control || s->message >= 0);
         }
+        assert_true(s->message < 0 || !s->control);
     }
     assert_int_equal(at, p->text.n);
 }
@@ -507,6 +508,58 @@ static void test_vectors(void **state) {
     tug_buf_free(&text);
 }
 
+/* What the model wrote stands as it is, in a segment of its own that says whose it is. */
+static void test_raw(void **state) {
+    (void)state;
+    tug_chat_message m[] = {tug_chat_text("system", tug_str_of("s")),
+                            tug_chat_text("user", tug_str_of("u")),
+                            tug_chat_text("assistant", tug_str_of("said")),
+                            tug_chat_text("user", tug_str_of("more")),
+                            tug_chat_text("assistant", tug_str_of("again"))};
+    const tug_chat_call call = {.name = tug_str_of("f"), .id = tug_str_of("call_1")};
+    m[2].calls = &call;
+    m[2].n_calls = 1;
+    m[2].raw = tug_str_of(" as\nsampled <|im_end|>");
+    m[4].raw = tug_str_of("");
+    m[1].raw = tug_str_of("of a user it is not looked at");
+    const tug_chat chat = {.messages = m, .n_messages = 5, .add_generation_prompt = true};
+    tug_chat_prompt p = {0};
+    assert_int_equal(tug_chat_render(&chat, &p, NULL), TUG_OK);
+    assert_string_equal(p.text.p, S "s" END U "u" END A " as\nsampled <|im_end|>" END U
+                                    "more" END A END A);
+    check_segments(&p);
+    size_t n = 0;
+    for (size_t i = 0; i < p.n_segments; i++) {
+        if (p.segments[i].message < 0) continue;
+        assert_int_equal(p.segments[i].message, 2);
+        assert_true(tug_str_eq(tug_chat_segment_text(&p, i), m[2].raw));
+        n++;
+    }
+    assert_int_equal(n, 1);
+    tug_chat_prompt_free(&p);
+}
+
+/* The ids of calls are read, whatever they are. */
+static void test_call_ids(void **state) {
+    (void)state;
+    tug_arena arena = {0};
+    const tug_json *json = NULL;
+    tug_chat chat;
+    assert_int_equal(
+        tug_json_parse(
+            tug_str_of("{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":["
+                       "{\"id\":\"call_1\",\"function\":{\"name\":\"f\"}},"
+                       "{\"id\":7,\"function\":{\"name\":\"g\"}},{\"name\":\"h\"}]}]}"),
+            &arena, &json, NULL),
+        TUG_OK);
+    assert_int_equal(tug_chat_from_json(json, &arena, &chat, NULL), TUG_OK);
+    const tug_chat_call *calls = chat.messages[0].calls;
+    assert_int_equal(chat.messages[0].n_calls, 3);
+    assert_true(tug_str_is(calls[0].id, "call_1"));
+    assert_int_equal(calls[1].id.n + calls[2].id.n, 0);
+    tug_arena_free(&arena);
+}
+
 static void test_template_known(void **state) {
     (void)state;
     assert_false(tug_chat_template_known(tug_str_make(NULL, 0)));
@@ -526,6 +579,8 @@ int main(void) {
         cmocka_unit_test(test_tools),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_injection),
+        cmocka_unit_test(test_raw),
+        cmocka_unit_test(test_call_ids),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_strip),
         cmocka_unit_test(test_out_of_memory),

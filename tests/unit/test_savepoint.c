@@ -53,6 +53,11 @@ static void expect_text(fixture *f, int a, int n_a, int b, int n) {
     append(f->plain, a, 0, n_a);
     if (n > n_a) append(f->plain, b, n_a, n);
     assert_int_equal(tug_session_n_tokens(f->session), n);
+    int64_t n_ids = 0;
+    const int32_t *ids = tug_session_tokens(f->session, &n_ids);
+    assert_int_equal(n_ids, n);
+    assert_memory_equal(ids, tug_session_tokens(f->plain, &n_ids),
+                        (size_t)n * sizeof *ids);
     assert_memory_equal(tug_session_logits(f->session), tug_session_logits(f->plain),
                         N_VOCAB * sizeof(float));
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "base/sys.h"
 #include "cli/cli.h"
 
@@ -86,8 +87,8 @@ tug_status cli_sampling_option(cli_sampling_options *o, int c, const char *arg,
 
 /* A seed that a person can read off the summary and type again. */
 static uint64_t new_seed(void) {
-    uint32_t seed;
-    if (tug_random_bytes(&seed, sizeof seed)) return seed;
+    uint64_t seed;
+    if (tug_random_u64(&seed, NULL) == TUG_OK) return (uint32_t)seed;
     return (uint32_t)(tug_now() * 1e6) ^ (uint32_t)getpid();
 }
 

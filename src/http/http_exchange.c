@@ -197,8 +197,6 @@ tug_status tug_http_begin_stream(tug_http_exchange *x, int status,
         s = start_answer(x, status, content_type, err);
     }
     if (s == TUG_OK) {
-        add_header(x, "Cache-Control", tug_str_of("no-cache"));
-        add_header(x, "X-Accel-Buffering", tug_str_of("no"));
         touch(x);
         resume(x);
     }

@@ -28,7 +28,9 @@ typedef struct walk {
     tug_rng rng;
     tug_buf text;
     size_t free;
-    const vocab *v; /* NULL: bytes */
+    const vocab *v;       /* NULL: bytes */
+    const tug_json *keys; /* the schema, where required keys are looked for */
+    bool last_required;   /* one of them was taken just now */
 } walk;
 
 static size_t below(tug_rng *rng, size_t n) {
@@ -40,11 +42,53 @@ static void take(walk *w, tug_str s) {
     tug_buf_str(&w->text, s);
 }
 
+static bool after_parameter(const walk *w) {
+    static const char open[] = "<parameter=";
+    const size_t n = sizeof open - 1;
+    return w->text.n >= n && memcmp(w->text.p + w->text.n - n, open, n) == 0;
+}
+
+/* A required key, wherever in the schema it is one: among any others it has to be aimed at. */
+static bool take_required(walk *w, const tug_json *schema) {
+    const size_t n = schema && schema->kind == TUG_JSON_OBJECT  ? 2 * (size_t)schema->n
+                     : schema && schema->kind == TUG_JSON_ARRAY ? schema->n
+                                                                : 0;
+    const tug_json *const names = tug_json_get(schema, "required");
+    bool taken = false;
+    for (size_t i = 0; tug_json_is(names, TUG_JSON_ARRAY) && i < names->n && !taken;
+         i++) {
+        const tug_json *const name = tug_json_at(names, i);
+        tug_buf key = {0};
+        tug_json_writer out = tug_json_writer_make(&key, TUG_JSON_COMPACT);
+        if (after_parameter(w) && name->kind == TUG_JSON_STRING) {
+            tug_buf_str(&key, tug_json_text(name));
+            tug_buf_char(&key, '>');
+        } else {
+            tug_json_write_value(&out, name);
+        }
+        taken = !w->last_required && tug_constraint_allows(w->c, tug_buf_view(&key));
+        if (taken) take(w, tug_buf_view(&key));
+        tug_buf_free(&key);
+    }
+    for (size_t i = 0; i < n && !taken; i++)
+        taken = take_required(w, tug_json_at(schema, i));
+    return taken;
+}
+
 /* What closes something, the most closing first; then values that need little. */
 static bool take_closer(walk *w) {
     static const char *const closers[] = {
-        "\n</tool_call>", "</function>", "\n</parameter>\n", "\"", "}", "]", "0", "null",
-        "false",          "[",           "{",
+        "\n</parameter>\n",
+        "\"",
+        "</function>",
+        "\n</tool_call>",
+        "}",
+        "]",
+        "0",
+        "null",
+        "false",
+        "[",
+        "{",
     };
     for (size_t i = 0; i < sizeof closers / sizeof *closers; i++) {
         const tug_str s = tug_str_of(closers[i]);
@@ -103,6 +147,8 @@ static bool run(walk *w) {
         if (tug_constraint_is_done(w->c)) return true;
         const bool late = w->text.n >= w->free;
         if (tug_constraint_may_end(w->c) && (late || below(&w->rng, 4) == 0)) return true;
+        w->last_required = late && take_required(w, w->keys); /* not twice in a string */
+        if (w->last_required) continue;
         if (late && take_closer(w)) continue;
         char bytes[256];
         const size_t n = allowed_bytes(w, bytes);
@@ -186,6 +232,7 @@ static void answer(tug_str line, const vocab *v) {
         .schema = schema,
     };
     walk w = {.free = number(request, "free"),
+              .keys = schema,
               .v = tug_json_get(request, "tokens")->v.truth ? v : NULL};
     tug_rng_seed(&w.rng, number(request, "seed"));
     if (tug_constraint_create(&w.c, &spec, &err) != TUG_OK) exit(1);

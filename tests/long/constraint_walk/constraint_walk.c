@@ -153,8 +153,8 @@ static bool run(walk *w) {
         char bytes[256];
         const size_t n = allowed_bytes(w, bytes);
         if (n == 0) return tug_constraint_may_end(w->c);
-        if (w->v ? !take_token(w, bytes, n) : false) return false;
-        if (!w->v) take(w, tug_str_make(&bytes[below(&w->rng, n)], 1));
+        if (w->v && !late && !take_token(w, bytes, n)) return false;
+        if (!w->v || late) take(w, tug_str_make(&bytes[below(&w->rng, n)], 1));
     }
     return false;
 }

@@ -48,31 +48,42 @@ static bool after_parameter(const walk *w) {
     return w->text.n >= n && memcmp(w->text.p + w->text.n - n, open, n) == 0;
 }
 
-/* A required key, wherever in the schema it is one: among any others it has to be aimed at. */
-static bool take_required(walk *w, const tug_json *schema) {
-    const size_t n = schema && schema->kind == TUG_JSON_OBJECT  ? 2 * (size_t)schema->n
-                     : schema && schema->kind == TUG_JSON_ARRAY ? schema->n
-                                                                : 0;
+/* Puts one of the required keys that may come into *key, wherever in the schema they are:
+ * among any others they have to be aimed at.  *n counts those that may. */
+static void find_required(walk *w, const tug_json *schema, tug_buf *key, size_t *n) {
+    const size_t inside = schema->kind == TUG_JSON_OBJECT  ? 2 * (size_t)schema->n
+                          : schema->kind == TUG_JSON_ARRAY ? schema->n
+                                                           : 0;
     const tug_json *const names = tug_json_get(schema, "required");
-    bool taken = false;
-    for (size_t i = 0; tug_json_is(names, TUG_JSON_ARRAY) && i < names->n && !taken;
-         i++) {
+    for (size_t i = 0; tug_json_is(names, TUG_JSON_ARRAY) && i < names->n; i++) {
         const tug_json *const name = tug_json_at(names, i);
-        tug_buf key = {0};
-        tug_json_writer out = tug_json_writer_make(&key, TUG_JSON_COMPACT);
+        tug_buf text = {0};
+        tug_json_writer out = tug_json_writer_make(&text, TUG_JSON_COMPACT);
         if (after_parameter(w) && name->kind == TUG_JSON_STRING) {
-            tug_buf_str(&key, tug_json_text(name));
-            tug_buf_char(&key, '>');
+            tug_buf_str(&text, tug_json_text(name));
+            tug_buf_char(&text, '>');
         } else {
             tug_json_write_value(&out, name);
         }
-        taken = !w->last_required && tug_constraint_allows(w->c, tug_buf_view(&key));
-        if (taken) take(w, tug_buf_view(&key));
-        tug_buf_free(&key);
+        if (tug_constraint_allows(w->c, tug_buf_view(&text)) &&
+            below(&w->rng, ++*n) == 0) {
+            tug_buf_clear(key);
+            tug_buf_str(key, tug_buf_view(&text));
+        }
+        tug_buf_free(&text);
     }
-    for (size_t i = 0; i < n && !taken; i++)
-        taken = take_required(w, tug_json_at(schema, i));
-    return taken;
+    for (size_t i = 0; i < inside; i++) find_required(w, tug_json_at(schema, i), key, n);
+}
+
+/* Not twice one after the other: a string would take them for ever. */
+static bool take_required(walk *w) {
+    tug_buf key = {0};
+    size_t n = 0;
+    if (!w->last_required && w->keys) find_required(w, w->keys, &key, &n);
+    w->last_required = n > 0;
+    if (n) take(w, tug_buf_view(&key));
+    tug_buf_free(&key);
+    return n > 0;
 }
 
 /* What closes something, the most closing first; then values that need little. */
@@ -147,8 +158,7 @@ static bool run(walk *w) {
         if (tug_constraint_is_done(w->c)) return true;
         const bool late = w->text.n >= w->free;
         if (tug_constraint_may_end(w->c) && (late || below(&w->rng, 4) == 0)) return true;
-        w->last_required = late && take_required(w, w->keys); /* not twice in a string */
-        if (w->last_required) continue;
+        if (late && take_required(w)) continue;
         if (late && take_closer(w)) continue;
         char bytes[256];
         const size_t n = allowed_bytes(w, bytes);

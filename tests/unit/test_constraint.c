@@ -601,6 +601,27 @@ static void test_large_schemas_are_cut(void **state) {
     tug_buf_free(&text);
 }
 
+/* Work that grows with the square of a list would take minutes here. */
+static void test_long_lists_are_no_work(void **state) {
+    (void)state;
+    tug_buf s = {0};
+    tug_buf_text(&s, "{\"enum\":[");
+    for (int i = 0; i < 200000; i++) tug_buf_printf(&s, "%s\"v%d\"", i ? "," : "", i);
+    tug_buf_text(&s, "]}");
+    tug_buf both = {0};
+    tug_buf_printf(&both, "{\"allOf\":[%s,%s]}", s.p, s.p);
+    fixture f;
+    start_format(&f, s.p);
+    assert_true(allows(&f, "\"v199999\""));
+    assert_false(allows(&f, "\"v200000\""));
+    stop(&f);
+    start_format(&f, both.p); /* the lists are compared as far as the work allows */
+    assert_true(tug_constraint_warnings(f.c).n > 0);
+    stop(&f);
+    tug_buf_free(&s);
+    tug_buf_free(&both);
+}
+
 static void test_warnings(void **state) {
     (void)state;
     fixture f;
@@ -671,6 +692,7 @@ int main(void) {
         cmocka_unit_test(test_a_format_or_a_call),
         cmocka_unit_test(test_absurd_schemas_build),
         cmocka_unit_test(test_large_schemas_are_cut),
+        cmocka_unit_test(test_long_lists_are_no_work),
         cmocka_unit_test(test_warnings),
         cmocka_unit_test(test_what_is_not_allowed_switches_it_off),
         cmocka_unit_test(test_memory_runs_out),

@@ -31,7 +31,9 @@
     tug_linear_fn tug_linear_##name##_ref; \
     tug_linear_fn tug_linear_##name##_avx2;
 #define DECLARE_AVX512(type, name, act) tug_linear_fn tug_linear_##name##_avx512;
-#define DECLARE_PACKED(type, name, act) tug_linear_fn tug_packed_##name##_avx512;
+#define DECLARE_PACKED(type, name, act)     \
+    tug_linear_fn tug_packed_##name##_avx2; \
+    tug_linear_fn tug_packed_##name##_avx512;
 TUG_LINEAR_TYPES(DECLARE_LINEAR)
 TUG_LINEAR_FLOATS(DECLARE_AVX512)
 TUG_LINEAR_BLOCKS(DECLARE_PACKED)

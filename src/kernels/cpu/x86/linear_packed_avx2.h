@@ -1,0 +1,107 @@
+/* linear_packed_avx2.h - what the AVX2 linear kernels over packed rows share.
+ *
+ * A line of 16 rows is a v64: rows 0..7 in one register, 8..15 in the other.
+ * SPDX-License-Identifier: MIT */
+#ifndef TUG_KERNELS_CPU_X86_LINEAR_PACKED_AVX2_H
+#define TUG_KERNELS_CPU_X86_LINEAR_PACKED_AVX2_H
+
+#include "kernels/cpu/x86/linear_packed.h"
+#include "kernels/cpu/x86/linear_v64_avx2.h"
+
+enum {
+    BLOCK_TOKENS = 32, /* that meet unpacked weights; their records stay in L1 */
+    BLOCK_GROUPS = 4,  /* groups of rows that meet them while they do */
+    STREAM_TOKENS = 4, /* up to so many: one group at a time, as memory likes it */
+};
+
+INLINE v64 line(const uint8_t *body, int i) {
+    return load64(body + (ptrdiff_t)LINE * i);
+}
+
+/* Bytes shifted right, those of `mask` kept. */
+INLINE v64 field64(v64 v, int by, int mask) {
+    return mask64(turn64(v, -by, -by), mask);
+}
+
+/* a shifted right, its bits of mask_a, and the same of b. */
+INLINE v64 join64(v64 a, int by_a, int mask_a, v64 b, int by_b, int mask_b) {
+    return merge64(turn64(a, -by_a, -by_a), mask_a, turn64(b, -by_b, -by_b), mask_b);
+}
+
+INLINE v64 zero64(void) {
+    return pair64(_mm256_setzero_si256(), _mm256_setzero_si256());
+}
+INLINE v64 add16(v64 a, v64 b) {
+    return pair64(_mm256_add_epi16(a.half[0], b.half[0]),
+                  _mm256_add_epi16(a.half[1], b.half[1]));
+}
+INLINE v64 add32(v64 a, v64 b) {
+    return pair64(_mm256_add_epi32(a.half[0], b.half[0]),
+                  _mm256_add_epi32(a.half[1], b.half[1]));
+}
+INLINE v64 sub32(v64 a, v64 b) {
+    return pair64(_mm256_sub_epi32(a.half[0], b.half[0]),
+                  _mm256_sub_epi32(a.half[1], b.half[1]));
+}
+
+/* 4 activations, or 2 of 16 bits, in every lane. */
+INLINE __m256i broadcast32(const void *p) {
+    return _mm256_set1_epi32((int)load_u32(p));
+}
+
+/* Columns of a quad (unsigned bytes) times x: two sums of two products a lane. */
+INLINE v64 byte_products(v64 w, __m256i x) {
+    return pair64(_mm256_maddubs_epi16(w.half[0], x),
+                  _mm256_maddubs_epi16(w.half[1], x));
+}
+
+/* Products of 16-bit pairs. */
+INLINE v64 word_products(v64 a, v64 b) {
+    return pair64(_mm256_madd_epi16(a.half[0], b.half[0]),
+                  _mm256_madd_epi16(a.half[1], b.half[1]));
+}
+INLINE v64 word_products1(v64 a, __m256i x) {
+    return word_products(a, pair64(x, x));
+}
+
+INLINE v64 load_words(const int16_t *p) {
+    return load64((const uint8_t *)p);
+}
+INLINE void store_words(int16_t *p, v64 v) {
+    _mm256_storeu_si256((__m256i *)(void *)p, v.half[0]);
+    _mm256_storeu_si256((__m256i *)(void *)(p + 16), v.half[1]);
+}
+
+/* out (16,) f32 = as many f16. */
+INLINE void widen_f16(float *out, const uint8_t *field) {
+    _mm256_storeu_ps(out, _mm256_cvtph_ps(load128(field)));
+    _mm256_storeu_ps(out + 8, _mm256_cvtph_ps(load128(field + FIELD / 2)));
+}
+
+/* y of n_group * 16 rows from r0, tokens [t0, t0 + n_tok) = sum (n_tok, n_group, 16). */
+INLINE void store_sums(const tug_linear_args *a, int64_t r0, int n_group, int64_t t0,
+                       int n_tok, const float *sum) {
+    const size_t n = (size_t)n_group * TUG_PACK_ROWS;
+    for (int t = 0; t < n_tok; t++, sum += n) {
+        memcpy(a->y + (t0 + t) * a->y_stride + r0, sum, n * sizeof *sum);
+    }
+}
+
+/* Part of a call: so many groups from row r0, so many tokens from t0. */
+typedef void packed_block_fn(const tug_linear_args *a, int64_t r0, int n_group,
+                             int64_t t0, int n_tok);
+
+INLINE void packed_blocks(const tug_linear_args *a, packed_block_fn *block) {
+    const int64_t most =
+        TUG_PACK_ROWS * (int64_t)(a->n_tok <= STREAM_TOKENS ? 1 : BLOCK_GROUPS);
+    for (int64_t r0 = 0; r0 < a->n_rows; r0 += most) {
+        const int64_t rows = a->n_rows - r0 < most ? a->n_rows - r0 : most;
+        for (int64_t t0 = 0; t0 < a->n_tok; t0 += BLOCK_TOKENS) {
+            const int64_t left = a->n_tok - t0;
+            block(a, r0, (int)(rows / TUG_PACK_ROWS), t0,
+                  left < BLOCK_TOKENS ? (int)left : BLOCK_TOKENS);
+        }
+    }
+}
+
+#endif

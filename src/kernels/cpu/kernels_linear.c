@@ -38,11 +38,7 @@ void tug_kernels_init_linear(tug_kernels *k, tug_cpu_level level) {
     k->act_convert[TUG_ACT_Q8_32] = tug_act_q8_32_avx2;
     k->act_convert[TUG_ACT_Q8_256] = tug_act_q8_256_avx2;
     TUG_LINEAR_TYPES(SET_AVX2)
-    SET_PACKED_AVX2(Q2_K,q2_k,Q8_256)
-    SET_PACKED_AVX2(Q3_K,q3_k,Q8_256)
-    SET_PACKED_AVX2(Q4_K,q4_k,Q8_256)
-    SET_PACKED_AVX2(Q5_K,q5_k,Q8_256)
-    SET_PACKED_AVX2(Q6_K,q6_k,Q8_256)
+    TUG_LINEAR_BLOCKS(SET_PACKED_AVX2)
 
     if (level < TUG_CPU_AVX512) return;
     TUG_LINEAR_FLOATS(SET_AVX512)

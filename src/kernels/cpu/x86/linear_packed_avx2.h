@@ -5,6 +5,8 @@
 #ifndef TUG_KERNELS_CPU_X86_LINEAR_PACKED_AVX2_H
 #define TUG_KERNELS_CPU_X86_LINEAR_PACKED_AVX2_H
 
+#include <stdbool.h>
+
 #include "kernels/cpu/x86/linear_packed.h"
 #include "kernels/cpu/x86/linear_v64_avx2.h"
 
@@ -51,8 +53,7 @@ INLINE __m256i broadcast32(const void *p) {
 
 /* Columns of a quad (unsigned bytes) times x: two sums of two products a lane. */
 INLINE v64 byte_products(v64 w, __m256i x) {
-    return pair64(_mm256_maddubs_epi16(w.half[0], x),
-                  _mm256_maddubs_epi16(w.half[1], x));
+    return pair64(_mm256_maddubs_epi16(w.half[0], x), _mm256_maddubs_epi16(w.half[1], x));
 }
 
 /* Products of 16-bit pairs. */
@@ -64,6 +65,12 @@ INLINE v64 word_products1(v64 a, __m256i x) {
     return word_products(a, pair64(x, x));
 }
 
+/* Lower halves of the products of words. */
+INLINE v64 low_products(v64 a, v64 b) {
+    return pair64(_mm256_mullo_epi16(a.half[0], b.half[0]),
+                  _mm256_mullo_epi16(a.half[1], b.half[1]));
+}
+
 INLINE v64 load_words(const int16_t *p) {
     return load64((const uint8_t *)p);
 }
@@ -72,11 +79,71 @@ INLINE void store_words(int16_t *p, v64 v) {
     _mm256_storeu_si256((__m256i *)(void *)(p + 16), v.half[1]);
 }
 
+/* Bytes a to d of each dword, which may be NONE: zero, instead of its own. */
+enum { NONE = -1 };
+INLINE v64 pick64(v64 v, int a, int b, int c, int d) {
+#define OF(byte, dword) (char)((byte) < 0 ? -1 : 4 * (dword) + (byte))
+    const __m256i own = _mm256_broadcastsi128_si256(_mm_setr_epi8(
+        OF(a, 0), OF(b, 0), OF(c, 0), OF(d, 0), OF(a, 1), OF(b, 1), OF(c, 1), OF(d, 1),
+        OF(a, 2), OF(b, 2), OF(c, 2), OF(d, 2), OF(a, 3), OF(b, 3), OF(c, 3), OF(d, 3)));
+#undef OF
+    return pair64(_mm256_shuffle_epi8(v.half[0], own),
+                  _mm256_shuffle_epi8(v.half[1], own));
+}
+
+INLINE v64 signed_down(v64 v, int by) {
+    return pair64(_mm256_srai_epi16(v.half[0], by), _mm256_srai_epi16(v.half[1], by));
+}
+
 /* out (16,) f32 = as many f16. */
 INLINE void widen_f16(float *out, const uint8_t *field) {
     _mm256_storeu_ps(out, _mm256_cvtph_ps(load128(field)));
     _mm256_storeu_ps(out + 8, _mm256_cvtph_ps(load128(field + FIELD / 2)));
 }
+
+/* ---- weights of eight bits ---------------------------------------------------------- */
+
+/* Two products of an unsigned and a signed byte of eight bits do not fit in 16: weights and
+ * activations become words, columns 0 and 2 of a quad beside each other, then 1 and 3. */
+typedef struct words {
+    int16_t of[8][2][16]; /* (8, 2, 8, 2): 32 columns; even or odd; quad; the two */
+    uint8_t pad[64];      /* tokens do not share the sets of a cache */
+} words;
+
+INLINE __m256i even_bytes(__m256i v) {
+    return _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
+}
+INLINE __m256i odd_bytes(__m256i v) {
+    return _mm256_srai_epi16(v, 8);
+}
+
+/* The 256 values of a record. */
+INLINE void widen_record(words *out, const int8_t *q) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        const __m256i v = load256(q + 32 * i);
+        _mm256_storeu_si256((__m256i *)(void *)out->of[i][0], even_bytes(v));
+        _mm256_storeu_si256((__m256i *)(void *)out->of[i][1], odd_bytes(v));
+    }
+}
+
+/* w (2,) = a quad of signed bytes. */
+INLINE void widen_quad(v64 w[2], v64 quad) {
+    w[0] = pair64(even_bytes(quad.half[0]), even_bytes(quad.half[1]));
+    w[1] = pair64(odd_bytes(quad.half[0]), odd_bytes(quad.half[1]));
+}
+
+/* Quads q and q + 1 of a run of 32 columns, widened to w, times a token's. */
+INLINE v64 eight_columns(const v64 w[4], const words *x, int run, int q) {
+    const int16_t *even = x->of[run][0] + 2 * q, *odd = x->of[run][1] + 2 * q;
+    const v64 a = add32(word_products1(w[0], broadcast32(even)),
+                        word_products1(w[1], broadcast32(odd)));
+    const v64 b = add32(word_products1(w[2], broadcast32(even + 2)),
+                        word_products1(w[3], broadcast32(odd + 2)));
+    return add32(a, b);
+}
+
+/* ---- calls -------------------------------------------------------------------------- */
 
 /* y of n_group * 16 rows from r0, tokens [t0, t0 + n_tok) = sum (n_tok, n_group, 16). */
 INLINE void store_sums(const tug_linear_args *a, int64_t r0, int n_group, int64_t t0,

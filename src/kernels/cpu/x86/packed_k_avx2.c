@@ -91,23 +91,6 @@ INLINE void unpack_q6_k(v64 w[4], const uint8_t *body, int block, int at) {
     w[3] = merge64(join64(a, 6, 3, b, 4, 0x0C), 15, turn64(c, -2, -2), 0x30);
 }
 
-/* Bytes a to d of each dword, which may be NONE: zero, instead of its own. */
-enum { NONE = -1 };
-INLINE v64 pick64(v64 v, int a, int b, int c, int d) {
-#define OF(byte, dword) (char)((byte) < 0 ? -1 : 4 * (dword) + (byte))
-    const __m256i own = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(OF(a, 0), OF(b, 0), OF(c, 0), OF(d, 0), OF(a, 1), OF(b, 1),
-                      OF(c, 1), OF(d, 1), OF(a, 2), OF(b, 2), OF(c, 2), OF(d, 2),
-                      OF(a, 3), OF(b, 3), OF(c, 3), OF(d, 3)));
-#undef OF
-    return pair64(_mm256_shuffle_epi8(v.half[0], own),
-                  _mm256_shuffle_epi8(v.half[1], own));
-}
-
-INLINE v64 signed_down(v64 v, int by) {
-    return pair64(_mm256_srai_epi16(v.half[0], by), _mm256_srai_epi16(v.half[1], by));
-}
-
 /* Scales [4 i, 4 i + 4), a signed byte each in a row's dword. */
 INLINE void put_scales(factors *f, int i, v64 four) {
 #pragma GCC unroll 4
@@ -304,22 +287,22 @@ INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
     store_sums(a, r0, n_group, t0, n_tok, sum);
 }
 
-#define DEFINE(name, own_factors, n_line_, n_field_, fit_, n_pair_, has_min_)          \
-    static_assert((n_line_)*4 + (n_field_)*2 == sizeof(tug_block_##name),              \
-                  "a block is its lines and its fields");                              \
-    static void block_##name(const tug_linear_args *a, int64_t r0, int n_group,        \
-                             int64_t t0, int n_tok) {                                  \
-        const format f = {.unpack = unpack_##name,                                     \
-                          .factors = factors_##own_factors,                            \
-                          .n_line = n_line_,                                           \
-                          .n_field = n_field_,                                         \
-                          .fit = fit_,                                                 \
-                          .n_pair = n_pair_,                                           \
-                          .has_min = has_min_};                                        \
-        linear_block(a, r0, n_group, t0, n_tok, f);                                    \
-    }                                                                                  \
-    void tug_packed_##name##_avx2(const tug_linear_args *a) {                          \
-        packed_blocks(a, block_##name);                                                \
+#define DEFINE(name, own_factors, n_line_, n_field_, fit_, n_pair_, has_min_)   \
+    static_assert((n_line_)*4 + (n_field_)*2 == sizeof(tug_block_##name),       \
+                  "a block is its lines and its fields");                       \
+    static void block_##name(const tug_linear_args *a, int64_t r0, int n_group, \
+                             int64_t t0, int n_tok) {                           \
+        const format f = {.unpack = unpack_##name,                              \
+                          .factors = factors_##own_factors,                     \
+                          .n_line = n_line_,                                    \
+                          .n_field = n_field_,                                  \
+                          .fit = fit_,                                          \
+                          .n_pair = n_pair_,                                    \
+                          .has_min = has_min_};                                 \
+        linear_block(a, r0, n_group, t0, n_tok, f);                             \
+    }                                                                           \
+    void tug_packed_##name##_avx2(const tug_linear_args *a) {                   \
+        packed_blocks(a, block_##name);                                         \
     }
 DEFINE(q2_k, q2_k, 20, 2, 4, 16, true)
 DEFINE(q3_k, q3_k, 27, 1, 4, 16, false)

@@ -11,9 +11,9 @@
 #include "kernels/cpu/x86/linear_v64_avx2.h"
 
 enum {
-    BLOCK_TOKENS = 32, /* that meet unpacked weights; their records stay in L1 */
+    BLOCK_TOKENS = 48, /* that meet unpacked weights; their records stay in L1 */
     BLOCK_GROUPS = 4,  /* groups of rows that meet them while they do */
-    STREAM_TOKENS = 4, /* up to so many: one group at a time, as memory likes it */
+    STREAM_TOKENS = 1,
 };
 
 INLINE v64 line(const uint8_t *body, int i) {
@@ -104,10 +104,10 @@ INLINE void widen_f16(float *out, const uint8_t *field) {
 /* ---- weights of eight bits ---------------------------------------------------------- */
 
 /* Two products of an unsigned and a signed byte of eight bits do not fit in 16: weights and
- * activations become words, columns 0 and 2 of a quad beside each other, then 1 and 3. */
+ * activations become words, columns 0 and 2 of a quad beside each other, then 1 and 3.
+ * These are 32 columns of a token: even or odd; quad; the two. */
 typedef struct words {
-    int16_t of[8][2][16]; /* (8, 2, 8, 2): 32 columns; even or odd; quad; the two */
-    uint8_t pad[64];      /* tokens do not share the sets of a cache */
+    int16_t of[2][16];
 } words;
 
 INLINE __m256i even_bytes(__m256i v) {
@@ -117,13 +117,15 @@ INLINE __m256i odd_bytes(__m256i v) {
     return _mm256_srai_epi16(v, 8);
 }
 
-/* The 256 values of a record. */
-INLINE void widen_record(words *out, const int8_t *q) {
+/* out (8, n_tok), token t of it = the 256 values of a record: runs of 32 columns, in each
+ * the tokens one after another, as the kernels read them. */
+INLINE void widen_record(words *out, int t, int n_tok, const int8_t *q) {
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {
         const __m256i v = load256(q + 32 * i);
-        _mm256_storeu_si256((__m256i *)(void *)out->of[i][0], even_bytes(v));
-        _mm256_storeu_si256((__m256i *)(void *)out->of[i][1], odd_bytes(v));
+        words *to = out + (ptrdiff_t)i * n_tok + t;
+        _mm256_storeu_si256((__m256i *)(void *)to->of[0], even_bytes(v));
+        _mm256_storeu_si256((__m256i *)(void *)to->of[1], odd_bytes(v));
     }
 }
 
@@ -134,8 +136,8 @@ INLINE void widen_quad(v64 w[2], v64 quad) {
 }
 
 /* Quads q and q + 1 of a run of 32 columns, widened to w, times a token's. */
-INLINE v64 eight_columns(const v64 w[4], const words *x, int run, int q) {
-    const int16_t *even = x->of[run][0] + 2 * q, *odd = x->of[run][1] + 2 * q;
+INLINE v64 eight_columns(const v64 w[4], const words *x, int q) {
+    const int16_t *even = x->of[0] + 2 * q, *odd = x->of[1] + 2 * q;
     const v64 a = add32(word_products1(w[0], broadcast32(even)),
                         word_products1(w[1], broadcast32(odd)));
     const v64 b = add32(word_products1(w[2], broadcast32(even + 2)),

@@ -34,7 +34,7 @@ typedef struct factors {
 /* Some tokens: their current records, as words too for the formats that are wide. */
 typedef struct tokens {
     const tug_act_q8_32 *x[BLOCK_TOKENS];
-    words wide[BLOCK_TOKENS];
+    words wide[8 * BLOCK_TOKENS];
     int n;
 } tokens;
 
@@ -112,6 +112,7 @@ INLINE void group_block(float *sum, int step, const uint8_t *body, const uint8_t
                         const tokens *tk, int n_tok, int b, format fmt) {
     factors f;
     v64 total[BLOCK_TOKENS];
+    const words *wide = tk->wide + (ptrdiff_t)b * n_tok;
     const int parts = fmt.is_wide ? 4 : 2, quads = 8 / parts;
     widen_f16(f.d, field);
     if (fmt.has_min) widen_f16(f.m, field + FIELD);
@@ -128,7 +129,7 @@ INLINE void group_block(float *sum, int step, const uint8_t *body, const uint8_t
             }
         }
         for (int t = 0; t < n_tok; t++) {
-            v64 s = fmt.is_wide ? eight_columns(w, &tk->wide[t], b, 2 * part)
+            v64 s = fmt.is_wide ? eight_columns(w, &wide[t], 2 * part)
                                 : byte_columns(w, tk->x[t], b, part, fmt);
             if (part > 0) s = add32(total[t], s);
             if (part < parts - 1) {
@@ -179,7 +180,7 @@ INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
         const int n_blocks = left < 8 ? (int)left : 8;
         const size_t bytes = (size_t)n_blocks * body_bytes;
         for (int t = 0; t < n_tok && fmt.is_wide; t++) {
-            widen_record(&tk.wide[t], tk.x[t]->q);
+            widen_record(tk.wide, t, n_tok, tk.x[t]->q);
         }
         for (int g = 0; g < n_group; g++) {
             if (n_tok > STREAM_TOKENS) {

@@ -21,7 +21,7 @@ typedef struct factors {
 
 typedef struct tokens {
     const tug_act_q8_256 *x[BLOCK_TOKENS];
-    words wide[BLOCK_TOKENS];
+    words wide[8 * BLOCK_TOKENS];
     v64 total[BLOCK_TOKENS];
 } tokens;
 
@@ -64,6 +64,7 @@ INLINE void add_superblock(tokens *tk, const factors *f, const uint8_t *body, in
     for (int t = 0; t < n_tok; t++) tk->total[t] = zero64();
     for (int run = 0; run < 8; run++) {
         const v64 scale = load_words(f->scale[run]);
+        const words *wide = tk->wide + (ptrdiff_t)run * n_tok;
         const int share = (N_LINE + 7) / 8; /* of the lines: memory keeps up */
         if (n_tok <= STREAM_TOKENS) {
             stream(body + (ptrdiff_t)share * LINE * run, (size_t)(share * LINE));
@@ -76,8 +77,7 @@ INLINE void add_superblock(tokens *tk, const factors *f, const uint8_t *body, in
 #pragma GCC unroll 4
             for (int i = 0; i < 4; i++) w[i] = low_products(w[i], scale);
             for (int t = 0; t < n_tok; t++) {
-                tk->total[t] =
-                    add32(tk->total[t], eight_columns(w, &tk->wide[t], run, q));
+                tk->total[t] = add32(tk->total[t], eight_columns(w, wide + t, q));
             }
         }
     }
@@ -117,7 +117,7 @@ static void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
     for (int t = 0; t < n_tok; t++) tk.x[t] = token_row(a, t0 + t);
     memset(sum, 0, (size_t)(n_tok * step) * sizeof *sum);
     for (int64_t c = 0; c < n_blocks; c++) {
-        for (int t = 0; t < n_tok; t++) widen_record(&tk.wide[t], tk.x[t]->q);
+        for (int t = 0; t < n_tok; t++) widen_record(tk.wide, t, n_tok, tk.x[t]->q);
         for (int g = 0; g < n_group; g++) {
             if (n_tok > STREAM_TOKENS) {
                 prefetch(next, N_LINE * LINE);

@@ -163,12 +163,12 @@ INLINE void factors_q6_k(factors *f, const uint8_t *body, const uint8_t *field) 
 
 /* ---- products --------------------------------------------------------------------- */
 
-/* total (n_tok,) += 16 columns, unpacked to w, times their scale. */
-INLINE void add_columns(v64 *total, const v64 w[4], const int16_t *scale,
-                        const tug_act_q8_256 *const *x, int column, int n_tok, int fit) {
+/* total (n_tok,) += 16 columns, unpacked to w, of the tokens' q (n_tok, 16) times their
+ * scale. */
+INLINE void add_columns(v64 *total, const v64 w[4], const int16_t *scale, const int8_t *q,
+                        int n_tok, int fit) {
     const v64 scales = load_words(scale);
-    for (int t = 0; t < n_tok; t++) {
-        const int8_t *q = x[t]->q + column;
+    for (int t = 0; t < n_tok; t++, q += 16) {
         v64 sum = byte_products(w[0], broadcast32(q));
         sum = add16(sum, byte_products(w[1], broadcast32(q + 4)));
         v64 more = byte_products(w[2], broadcast32(q + 8));
@@ -183,9 +183,9 @@ INLINE void add_columns(v64 *total, const v64 w[4], const int16_t *scale,
     }
 }
 
-/* total (n_tok,) = a superblock of 16 rows times a record of each token. */
+/* total (n_tok,) = a superblock of 16 rows times a record of each token, q (16, n_tok, 16). */
 INLINE void add_superblock(v64 *total, const factors *f, const uint8_t *body,
-                           const tug_act_q8_256 *const *x, int n_tok, format fmt) {
+                           const int8_t *q, int n_tok, format fmt) {
     const int share = (fmt.n_line + 15) / 16; /* of the lines: memory keeps up */
     for (int t = 0; t < n_tok; t++) total[t] = zero64();
     for (int i = 0; i < 16; i += 4) {
@@ -197,7 +197,8 @@ INLINE void add_superblock(v64 *total, const factors *f, const uint8_t *body,
                 stream(body + (ptrdiff_t)share * LINE * block, (size_t)(share * LINE));
             }
             fmt.unpack(w, body, block, at);
-            add_columns(total, w, f->scale[block], x, 16 * block, n_tok, fmt.fit);
+            add_columns(total, w, f->scale[block], q + (ptrdiff_t)16 * n_tok * block,
+                        n_tok, fmt.fit);
         }
     }
 }
@@ -235,15 +236,22 @@ INLINE void finish(float *sum, v64 total, const factors *f, const tug_act_q8_256
 
 /* sum (n_tok,) at a distance of `step` += one superblock of 16 rows. */
 INLINE void group_superblock(float *sum, int step, const uint8_t *body,
-                             const uint8_t *field, const tug_act_q8_256 *const *x,
-                             int n_tok, format fmt) {
+                             const uint8_t *field, const int8_t *q,
+                             const tug_act_q8_256 *const *x, int n_tok, format fmt) {
     factors f;
     v64 total[BLOCK_TOKENS];
     fmt.factors(&f, body, field);
-    add_superblock(total, &f, body, x, n_tok, fmt);
+    add_superblock(total, &f, body, q, n_tok, fmt);
     for (int t = 0; t < n_tok; t++) {
         finish(sum + (ptrdiff_t)step * t, total[t], &f, x[t], fmt);
     }
+}
+
+/* The values of a record, 16 each at a distance of n_tok: as the kernels read them, so that
+ * tokens do not meet in a few sets of the first-level cache. */
+INLINE void regroup(int8_t (*out)[16], int n_tok, const int8_t *q) {
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) memcpy(out[(ptrdiff_t)i * n_tok], q + 16 * i, 16);
 }
 
 /* ---- calls ------------------------------------------------------------------------ */
@@ -251,6 +259,7 @@ INLINE void group_superblock(float *sum, int step, const uint8_t *body,
 INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int64_t t0,
                          int n_tok, format fmt) {
     const tug_act_q8_256 *x[BLOCK_TOKENS];
+    int8_t q[16 * BLOCK_TOKENS][16];
     float sum[BLOCK_TOKENS * BLOCK_GROUPS * TUG_PACK_ROWS];
     const int64_t n_blocks = a->n_cols / TUG_QK_K;
     const int step = n_group * TUG_PACK_ROWS;
@@ -266,19 +275,20 @@ INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
     memset(sum, 0, (size_t)(n_tok * step) * sizeof *sum);
     for (int64_t c = 0; c < n_blocks; c++) {
+        for (int t = 0; t < n_tok && n_tok > 1; t++) regroup(q + t, n_tok, x[t]->q);
         for (int g = 0; g < n_group; g++) {
             const uint8_t *own = body + (size_t)g * group;
             const uint8_t *own_field = field + (size_t)g * group;
             float *to = sum + (ptrdiff_t)g * TUG_PACK_ROWS;
             if (n_tok == 1) {
-                group_superblock(to, step, own, own_field, x, 1, fmt);
+                group_superblock(to, step, own, own_field, x[0]->q, x, 1, fmt);
                 continue;
             }
             if (n_tok > STREAM_TOKENS) {
                 prefetch(next, body_bytes);
                 next += body_bytes;
             }
-            group_superblock(to, step, own, own_field, x, n_tok, fmt);
+            group_superblock(to, step, own, own_field, q[0], x, n_tok, fmt);
         }
         body += body_bytes;
         field += field_bytes;

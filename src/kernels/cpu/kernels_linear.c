@@ -37,6 +37,8 @@ void tug_kernels_init_linear(tug_kernels *k, tug_cpu_level level) {
     if (level < TUG_CPU_AVX2) return;
     k->act_convert[TUG_ACT_Q8_32] = tug_act_q8_32_avx2;
     k->act_convert[TUG_ACT_Q8_256] = tug_act_q8_256_avx2;
+    k->act_residual[TUG_ACT_Q8_32] = tug_act_residual_q8_32_avx2;
+    k->act_residual[TUG_ACT_Q8_256] = tug_act_residual_q8_256_avx2;
     TUG_LINEAR_TYPES(SET_AVX2)
     TUG_LINEAR_BLOCKS(SET_PACKED_AVX2)
 

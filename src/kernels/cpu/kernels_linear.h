@@ -51,5 +51,7 @@ tug_act_residual_fn tug_act_residual_q8_256_ref;
 /* The same bits as ref; AVX-512 uses these too, conversion is a small part of the work. */
 tug_act_convert_fn tug_act_q8_32_avx2;
 tug_act_convert_fn tug_act_q8_256_avx2;
+tug_act_residual_fn tug_act_residual_q8_32_avx2;
+tug_act_residual_fn tug_act_residual_q8_256_avx2;
 
 #endif

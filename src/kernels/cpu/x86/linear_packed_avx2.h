@@ -11,9 +11,8 @@
 #include "kernels/cpu/x86/linear_v64_avx2.h"
 
 enum {
-    BLOCK_TOKENS = 48, /* that meet unpacked weights; their records stay in L1 */
+    BLOCK_TOKENS = 48, /* that meet unpacked weights; their values stay in L1 */
     BLOCK_GROUPS = 4,  /* groups of rows that meet them while they do */
-    STREAM_TOKENS = 1,
 };
 
 INLINE v64 line(const uint8_t *body, int i) {
@@ -160,9 +159,9 @@ INLINE void store_sums(const tug_linear_args *a, int64_t r0, int n_group, int64_
 typedef void packed_block_fn(const tug_linear_args *a, int64_t r0, int n_group,
                              int64_t t0, int n_tok);
 
+/* One token takes group after group, a stream as memory likes it. */
 INLINE void packed_blocks(const tug_linear_args *a, packed_block_fn *block) {
-    const int64_t most =
-        TUG_PACK_ROWS * (int64_t)(a->n_tok <= STREAM_TOKENS ? 1 : BLOCK_GROUPS);
+    const int64_t most = TUG_PACK_ROWS * (int64_t)(a->n_tok == 1 ? 1 : BLOCK_GROUPS);
     for (int64_t r0 = 0; r0 < a->n_rows; r0 += most) {
         const int64_t rows = a->n_rows - r0 < most ? a->n_rows - r0 : most;
         for (int64_t t0 = 0; t0 < a->n_tok; t0 += BLOCK_TOKENS) {

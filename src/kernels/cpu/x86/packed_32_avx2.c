@@ -149,7 +149,7 @@ INLINE void group_record(float *sum, int step, const uint8_t *body, const uint8_
     const size_t body_bytes = (size_t)fmt.n_line * LINE,
                  field_bytes = fmt.has_min ? 2 * FIELD : FIELD;
     for (int b = 0; b < n_blocks; b++) {
-        if (tk->n <= STREAM_TOKENS) stream(body, body_bytes);
+        if (tk->n == 1) stream(body, body_bytes);
         if (tk->n == 1) {
             group_block(sum, step, body, field, tk, 1, b, fmt);
         } else {
@@ -172,7 +172,7 @@ INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)all * body_bytes;
     const char *next = (const char *)body + (size_t)n_group * group;
-    if (n_tok <= STREAM_TOKENS) stream_fields(field, (size_t)all * field_bytes, group);
+    if (n_tok == 1) stream_fields(field, (size_t)all * field_bytes, group);
     tk.n = n_tok;
     for (int t = 0; t < n_tok; t++) tk.x[t] = token_row(a, t0 + t);
     memset(sum, 0, (size_t)(n_tok * step) * sizeof *sum);
@@ -183,7 +183,7 @@ INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
             widen_record(tk.wide, t, n_tok, tk.x[t]->q);
         }
         for (int g = 0; g < n_group; g++) {
-            if (n_tok > STREAM_TOKENS) {
+            if (n_tok > 1) {
                 prefetch(next, bytes);
                 next += bytes;
             }

@@ -66,7 +66,7 @@ INLINE void add_superblock(tokens *tk, const factors *f, const uint8_t *body, in
         const v64 scale = load_words(f->scale[run]);
         const words *wide = tk->wide + (ptrdiff_t)run * n_tok;
         const int share = (N_LINE + 7) / 8; /* of the lines: memory keeps up */
-        if (n_tok <= STREAM_TOKENS) {
+        if (n_tok == 1) {
             stream(body + (ptrdiff_t)share * LINE * run, (size_t)(share * LINE));
         }
 #pragma GCC unroll 4
@@ -111,7 +111,7 @@ static void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)n_blocks * (N_LINE * LINE);
     const char *next = (const char *)body + (size_t)n_group * group;
-    if (n_tok <= STREAM_TOKENS) {
+    if (n_tok == 1) {
         stream_fields(field, (size_t)n_blocks * (N_FIELD * FIELD), group);
     }
     for (int t = 0; t < n_tok; t++) tk.x[t] = token_row(a, t0 + t);
@@ -119,7 +119,7 @@ static void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
     for (int64_t c = 0; c < n_blocks; c++) {
         for (int t = 0; t < n_tok; t++) widen_record(tk.wide, t, n_tok, tk.x[t]->q);
         for (int g = 0; g < n_group; g++) {
-            if (n_tok > STREAM_TOKENS) {
+            if (n_tok > 1) {
                 prefetch(next, N_LINE * LINE);
                 next += N_LINE * LINE;
             }

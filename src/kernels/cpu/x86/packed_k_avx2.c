@@ -193,7 +193,7 @@ INLINE void add_superblock(v64 *total, const factors *f, const uint8_t *body,
         for (int at = 0; at < 4; at++) {
             v64 w[4];
             const int block = i + at;
-            if (n_tok <= STREAM_TOKENS) {
+            if (n_tok == 1) {
                 stream(body + (ptrdiff_t)share * LINE * block, (size_t)(share * LINE));
             }
             fmt.unpack(w, body, block, at);
@@ -269,7 +269,7 @@ INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)n_blocks * body_bytes;
     const char *next = (const char *)body + (size_t)n_group * group;
-    if (n_tok <= STREAM_TOKENS) {
+    if (n_tok == 1) {
         stream_fields(field, (size_t)n_blocks * field_bytes, group);
     }
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
@@ -284,7 +284,7 @@ INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
                 group_superblock(to, step, own, own_field, x[0]->q, x, 1, fmt);
                 continue;
             }
-            if (n_tok > STREAM_TOKENS) {
+            if (n_tok > 1) {
                 prefetch(next, body_bytes);
                 next += body_bytes;
             }

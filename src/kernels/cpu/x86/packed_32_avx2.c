@@ -143,16 +143,18 @@ INLINE void group_block(float *sum, int step, const uint8_t *body, const uint8_t
 
 /* ---- calls ------------------------------------------------------------------------ */
 
-/* A group times up to 8 blocks of the tokens' records. */
+/* A group times up to 8 blocks of the tokens' records.  Meanwhile asks for what is to come:
+ * of one token's stream, or at `next`. */
 INLINE void group_record(float *sum, int step, const uint8_t *body, const uint8_t *field,
-                         const tokens *tk, int n_blocks, format fmt) {
+                         const char *next, const tokens *tk, int n_blocks, format fmt) {
     const size_t body_bytes = (size_t)fmt.n_line * LINE,
                  field_bytes = fmt.has_min ? 2 * FIELD : FIELD;
     for (int b = 0; b < n_blocks; b++) {
-        if (tk->n == 1) stream(body, body_bytes);
         if (tk->n == 1) {
+            stream(body, body_bytes);
             group_block(sum, step, body, field, tk, 1, b, fmt);
         } else {
+            prefetch(next + (size_t)b * body_bytes, body_bytes);
             group_block(sum, step, body, field, tk, tk->n, b, fmt);
         }
         body += body_bytes;
@@ -183,13 +185,10 @@ INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
             widen_record(tk.wide, t, n_tok, tk.x[t]->q);
         }
         for (int g = 0; g < n_group; g++) {
-            if (n_tok > 1) {
-                prefetch(next, bytes);
-                next += bytes;
-            }
             group_record(sum + (ptrdiff_t)g * TUG_PACK_ROWS, step,
-                         body + (size_t)g * group, field + (size_t)g * group, &tk,
+                         body + (size_t)g * group, field + (size_t)g * group, next, &tk,
                          n_blocks, fmt);
+            next += bytes;
         }
         body += bytes;
         field += (size_t)n_blocks * field_bytes;

@@ -95,13 +95,14 @@ MORE = {"aider": ["--edit-format", "diff", "--auto-test", "--test-cmd", RUN, "ca
 
 
 def make_project(folder):
-    """Always at the same place: agents put the folder into their prompt."""
+    """Always at the same place and the same commit: agents put both into their prompt."""
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     for name, text in PROJECT.items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
             f.write(text)
-    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    day = "2026-01-01T00:00:00Z"
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_AUTHOR_DATE": day, "GIT_COMMITTER_DATE": day}
     who = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "Start"]):
         subprocess.run(["git", *who, *words], cwd=folder, env=env, check=True)

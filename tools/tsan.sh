@@ -1,7 +1,10 @@
 #!/bin/sh
-# tsan.sh - the golden model with several threads under ThreadSanitizer.
+# tsan.sh - what has threads under ThreadSanitizer: the golden model, the HTTP server.
 set -eu
 cd "$(dirname "$0")/.."
-make -s -j2 SAN=tsan build-tsan/tests/golden/test_golden build-tsan/tests/unit/test_threads
+make -s -j2 SAN=tsan build-tsan/tests/golden/test_golden build-tsan/tests/unit/test_threads \
+    build-tsan/tests/unit/test_http build-tsan/tests/serve/http_echo
 build-tsan/tests/unit/test_threads
 build-tsan/tests/golden/test_golden "$(ls tests/golden/data/*.gold | head -n 1)"
+build-tsan/tests/unit/test_http
+HTTP_ECHO=build-tsan/tests/serve/http_echo python3 tests/cli/test_http.py H1 H4 S1 S4 tls

@@ -20,8 +20,9 @@ static const char *stop_reason(const tug_answer_choice *c) {
 }
 
 static void write_stop(tug_json_writer *w, const tug_answer_choice *c) {
-    tug_openai_str(w, "stop_reason", tug_str_of(stop_reason(c)));
-    if (c->end == TUG_END_STOP_STRING) {
+    const tug_str reason = tug_str_of(stop_reason(c));
+    tug_openai_str(w, "stop_reason", reason);
+    if (tug_str_is(reason, "stop_sequence")) {
         tug_openai_str(w, "stop_sequence", c->stop_string);
     } else {
         tug_openai_null(w, "stop_sequence");

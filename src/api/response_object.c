@@ -287,7 +287,11 @@ static void write_usage(tug_json_writer *w, const tug_answer *a, bool is_known) 
     tug_json_write_key(w, tug_str_of("usage"));
     tug_json_begin_object(w);
     tug_openai_i64(w, "input_tokens", u->n_prompt);
-    tug_openai_detail(w, "input_tokens_details", "cached_tokens", u->n_cached);
+    tug_json_write_key(w, tug_str_of("input_tokens_details"));
+    tug_json_begin_object(w);
+    tug_openai_i64(w, "cached_tokens", u->n_cached);
+    tug_openai_i64(w, "cache_write_tokens", 0); /* nobody pays for them here */
+    tug_json_end_object(w);
     tug_openai_i64(w, "output_tokens", u->n_completion);
     tug_openai_detail(w, "output_tokens_details", "reasoning_tokens", 0);
     tug_openai_i64(w, "total_tokens", u->n_prompt + u->n_completion);

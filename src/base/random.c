@@ -3,12 +3,13 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
+
+#include "base/sys.h"
 
 static tug_status random_bytes(void *out, size_t n, tug_err *err) {
     unsigned char *p = out;
     for (size_t at = 0; at < n;) {
-        const ssize_t got = getrandom(p + at, n - at, 0);
+        const ssize_t got = tug_sys.getrandom(p + at, n - at, 0);
         if (got > 0) {
             at += (size_t)got;
         } else if (errno != EINTR) {

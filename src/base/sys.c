@@ -1,7 +1,6 @@
 /* sys.c - see sys.h.  SPDX-License-Identifier: MIT */
 #include "base/sys.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,18 +91,6 @@ void tug_forget_pages(const void *p, size_t n) {
     if (begin < end) {
         (void)tug_sys.madvise((char *)(void *)begin, end - begin, MADV_DONTNEED);
     }
-}
-
-bool tug_random_bytes(void *p, size_t n) {
-    unsigned char *at = p;
-    while (n > 0) {
-        const ssize_t got = tug_sys.getrandom(at, n, 0);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return false;
-        at += got;
-        n -= (size_t)got;
-    }
-    return true;
 }
 
 double tug_now(void) {

@@ -10,7 +10,6 @@
 #ifndef TUG_BASE_SYS_H
 #define TUG_BASE_SYS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -67,9 +66,6 @@ void tug_free_pages(void *p, size_t n);
  * be read soon: they stop counting as this process's memory.  Memory that is not a file's
  * map loses its contents. */
 void tug_forget_pages(const void *p, size_t n);
-
-/* Random bytes for names that nobody may guess; false when the system has none to give. */
-bool tug_random_bytes(void *p, size_t n);
 
 /* Monotonic seconds. */
 double tug_now(void);

@@ -19,8 +19,12 @@ static const struct {
 };
 enum { N_TAGS = sizeof tags / sizeof *tags };
 
-static const tug_str bad_closer = LITERAL("</parameter");
-enum { BAD_TAIL_MAX = 32 };
+enum {
+    NAMED_TAGS = TUG_LEX_BIT(TUG_LEX_FUNC) | TUG_LEX_BIT(TUG_LEX_PARAM),
+    CLOSERS = TUG_LEX_BIT(TUG_LEX_PARAM_END) | TUG_LEX_BIT(TUG_LEX_PARAM_BAD),
+    CLOSER_BYTES = 11, /* of </parameter, which a malformed closer begins with */
+    BAD_TAIL_MAX = 32
+};
 
 /* What the bytes of a tag are so far. */
 typedef enum verdict {
@@ -63,25 +67,32 @@ static verdict judge_bad_closer(tug_str part) {
     if (c == '\n') return WHOLE_BEFORE_LAST;
     const bool fits = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
                       (c >= '0' && c <= '9') || strchr("_/- \r", c);
-    return c != '\0' && fits && part.n <= bad_closer.n + BAD_TAIL_MAX ? OPEN_TAG : NO_TAG;
+    return c != '\0' && fits && part.n <= CLOSER_BYTES + BAD_TAIL_MAX ? OPEN_TAG : NO_TAG;
 }
 
-static verdict judge(tug_str part, unsigned want, tug_lexeme_kind *kind) {
+/* The last byte of lx->part is new.  Tags that it does not fit leave lx->want. */
+static verdict judge(tug_call_lexer *lx, tug_lexeme_kind *kind) {
+    const tug_str part = tug_str_make(lx->part, lx->n);
+    verdict v = NO_TAG;
     for (size_t i = 0; i < N_TAGS; i++) {
         const tug_str text = tags[i].text;
+        const unsigned bit = TUG_LEX_BIT(tags[i].kind);
+        if (!(lx->want & bit)) continue;
         *kind = tags[i].kind;
-        if (!(want & TUG_LEX_BIT(*kind))) continue;
-        if (part.n <= text.n) {
-            if (memcmp(part.p, text.p, part.n) != 0) continue;
-            const bool named = *kind == TUG_LEX_FUNC || *kind == TUG_LEX_PARAM;
-            return part.n == text.n && !named ? WHOLE_TAG : OPEN_TAG;
+        if (part.n > text.n) return judge_named(part); /* others are whole by then */
+        if (part.p[part.n - 1] == text.p[part.n - 1]) {
+            if (part.n == text.n && !(bit & NAMED_TAGS)) return WHOLE_TAG;
+            v = OPEN_TAG;
+            continue;
         }
-        if (tug_str_starts(part, text)) return judge_named(part);
+        lx->want &= ~bit;
+        if (bit == TUG_LEX_BIT(TUG_LEX_PARAM_END) && part.n == text.n) {
+            lx->want |= TUG_LEX_BIT(TUG_LEX_PARAM_BAD);
+        }
     }
+    if (!(lx->want & TUG_LEX_BIT(TUG_LEX_PARAM_BAD))) return v;
     *kind = TUG_LEX_PARAM_BAD;
-    const bool bad =
-        (want & TUG_LEX_BIT(TUG_LEX_PARAM_END)) && tug_str_starts(part, bad_closer);
-    return bad ? judge_bad_closer(part) : NO_TAG;
+    return judge_bad_closer(part);
 }
 
 static tug_lexeme take(tug_str *in, tug_lexeme_kind kind, size_t n) {
@@ -95,7 +106,7 @@ static tug_lexeme lex_tag(tug_call_lexer *lx, tug_str *in) {
     while (in->n > 0) {
         lx->part[lx->n++] = *in->p;
         tug_lexeme out = {TUG_LEX_OTHER, {lx->part, lx->n}};
-        const verdict v = judge(out.bytes, lx->want, &out.kind);
+        const verdict v = judge(lx, &out.kind);
         if (v == NO_TAG) out.kind = TUG_LEX_OTHER;
         if (v == NO_TAG || v == WHOLE_BEFORE_LAST) out.bytes.n--;
         if (v == OPEN_TAG || v == WHOLE_TAG) *in = tug_str_make(in->p + 1, in->n - 1);
@@ -130,8 +141,7 @@ tug_lexeme tug_call_lex(tug_call_lexer *lx, tug_str *in, unsigned want) {
 tug_lexeme tug_call_lex_end(tug_call_lexer *lx) {
     if (lx->n == 0) return (tug_lexeme){TUG_LEX_MORE, {0}};
     const tug_str part = tug_str_make(lx->part, lx->n);
-    const bool bad =
-        (lx->want & TUG_LEX_BIT(TUG_LEX_PARAM_END)) && tug_str_starts(part, bad_closer);
+    const bool bad = (lx->want & CLOSERS) && lx->n >= CLOSER_BYTES;
     lx->n = 0;
     return (tug_lexeme){bad ? TUG_LEX_PARAM_BAD : TUG_LEX_CUT, part};
 }

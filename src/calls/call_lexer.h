@@ -38,7 +38,7 @@ enum { TUG_TAG_MAX = 512 }; /* bytes; what is longer is no tag */
 typedef struct tug_call_lexer {
     char part[TUG_TAG_MAX]; /* (n,): a tag begun and not complete */
     size_t n;
-    unsigned want; /* of that tag */
+    unsigned want; /* what it may still become: bits of kinds */
 } tug_call_lexer;
 
 /* Takes the next lexeme off the front of *in. */

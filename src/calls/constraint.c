@@ -52,7 +52,6 @@ static bool plain_byte(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
 }
 
 static bool content_tag(const tug_cs_rules *r, tug_cs *s, tug_cs_tag tag) {
-    const bool opened = s->pending == TUG_PEND_TOOL;
     s->pending = TUG_PEND_NONE;
     if (tag == TUG_TAG_TOOL) {
         if (r->forbid) return false;
@@ -62,32 +61,38 @@ static bool content_tag(const tug_cs_rules *r, tug_cs *s, tug_cs_tag tag) {
         s->bare = false;
     } else if (tag == TUG_TAG_FUNC) {
         const uint32_t tool = tug_cs_named_tool(r, s);
-        if (r->forbid || tool == TUG_NO_RULE || !(opened || s->tag_line)) return true;
-        s->bare = !opened;
+        if (r->forbid || tool == TUG_NO_RULE) return true;
+        s->bare = true;
         tug_cs_begin_call(r, s, tool);
     }
     return true;
 }
 
-/* After <tool_call> within a line, <function= makes it a call. */
-static bool opens_call(const tug_cs *s) {
-    return s->pending == TUG_PEND_TOOL && s->watch == TUG_WATCH_NAME &&
-           s->tag == TUG_TAG_FUNC && s->pos == 0 && !s->trailed;
+/* <function= or <parameter= has been read: a call after <tool_call>, perhaps one at the
+ * beginning of a line, else text. */
+static void begin_name_in_content(const tug_cs_rules *r, tug_cs *s) {
+    const bool function = s->tag == TUG_TAG_FUNC;
+    if (function && s->pending == TUG_PEND_TOOL) {
+        s->bare = false;
+        tug_cs_begin_name(r, s);
+    } else if (!function || !s->tag_line) {
+        s->watch = TUG_WATCH_NONE;
+        s->pending = TUG_PEND_NONE;
+        s->line_start = s->fresh = false;
+    }
 }
 
 bool tug_cs_content(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
     if (s->watch == TUG_WATCH_NONE) return plain_byte(r, s, b);
     const bool must = forced(r, s);
+    const bool in_name = s->watch == TUG_WATCH_NAME;
     const tug_cs_tag tag = tug_cs_tag_byte(r, s, b);
     if (must &&
         !(tag == TUG_TAG_TOOL || (tag == TUG_TAG_OPEN && s->tag == TUG_TAG_TOOL))) {
         return false;
     }
     if (tag == TUG_TAG_OPEN) {
-        if (opens_call(s)) {
-            s->bare = false;
-            tug_cs_begin_name(r, s);
-        }
+        if (!in_name && s->watch == TUG_WATCH_NAME) begin_name_in_content(r, s);
         return true;
     }
     s->line_start = s->fresh = false;

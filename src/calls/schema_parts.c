@@ -1,6 +1,8 @@
 /* schema_parts.c - see schema_parts.h.  SPDX-License-Identifier: MIT */
 #include "calls/schema_parts.h"
 
+#include "calls/schema_build.h"
+
 /* Leaves of one schema: a oneOf with a const for each of a few hundred values is common. */
 enum { MAX_LEAVES = 1024, MAX_SEGMENT = 256 };
 
@@ -112,6 +114,11 @@ typedef struct expansion {
 static bool expand(expansion *x, const tug_parts *in, uint32_t from) {
     tug_parts parts = *in;
     tug_schema_join(x->r, x->root, &parts);
+    uint64_t members = 0; /* that are looked through for each keyword */
+    for (uint32_t i = 0; i < parts.n; i++) {
+        if (parts.p[i]->kind == TUG_JSON_OBJECT) members += parts.p[i]->n;
+    }
+    if (!tug_rules_spend(x->r, 32 + 8 * members)) return false;
     for (; from < 2 * parts.n; from++) {
         const tug_json *const list =
             tug_json_get(parts.p[from / 2], from % 2 ? "oneOf" : "anyOf");

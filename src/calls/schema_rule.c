@@ -274,24 +274,27 @@ static bool same_value(const tug_json *a, const tug_json *b) {
     return true;
 }
 
-/* Do the enum and const of every part have the value? */
-static bool all_have(const tug_parts *leaf, const tug_json *value) {
+/* Do the enum and const of every part have the value, which is the part `from`'s? */
+static bool all_have(tug_rules *r, const tug_parts *leaf, uint32_t from,
+                     const tug_json *value) {
     for (uint32_t i = 0; i < leaf->n; i++) {
         const tug_json *const one = tug_json_get(leaf->p[i], "const");
         const tug_json *const list = tug_json_get(leaf->p[i], "enum");
+        if (i == from || !tug_rules_spend(r, 1)) continue;
         if (one && !same_value(one, value)) return false;
         if (!tug_json_is(list, TUG_JSON_ARRAY)) continue;
         size_t k = 0;
         while (k < list->n && !same_value(tug_json_at(list, k), value)) k++;
+        (void)tug_rules_spend(r, k);
         if (k == list->n) return false;
     }
     return true;
 }
 
-static tug_status add_fixed(tug_build *b, const tug_parts *leaf, unsigned types,
-                            const tug_json *value, tug_err *err) {
+static tug_status add_fixed(tug_build *b, const tug_parts *leaf, uint32_t from,
+                            unsigned types, const tug_json *value, tug_err *err) {
     const unsigned type = type_of_value(value);
-    if (!(types & type) || !all_have(leaf, value)) return TUG_OK;
+    if (!(types & type) || !all_have(b->r, leaf, from, value)) return TUG_OK;
     tug_str json;
     TUG_TRY(value_text(b, value, &json, err));
     const tug_str raw = value->kind == TUG_JSON_STRING ? tug_json_text(value) : json;
@@ -319,11 +322,11 @@ static tug_status add_fixed_values(tug_build *b, const tug_parts *leaf, unsigned
         const tug_json *const list = tug_json_get(leaf->p[i], "enum");
         if (one) {
             *found = true;
-            TUG_TRY(add_fixed(b, leaf, types, one, err));
+            TUG_TRY(add_fixed(b, leaf, i, types, one, err));
         } else if (tug_json_is(list, TUG_JSON_ARRAY)) {
             *found = true;
             for (size_t k = 0; k < list->n; k++) {
-                TUG_TRY(add_fixed(b, leaf, types, tug_json_at(list, k), err));
+                TUG_TRY(add_fixed(b, leaf, i, types, tug_json_at(list, k), err));
             }
         }
     }
@@ -354,7 +357,6 @@ static bool some(const tug_parts *leaf, bool (*says)(const tug_json *part)) {
 
 static bool add_leaf(void *ud, const tug_parts *leaf) {
     tug_build *const b = ud;
-    if (!tug_rules_spend(b->r, 32)) return false;
     const unsigned types = types_of_leaf(b->r, leaf);
     bool fixed = false;
     b->status = add_fixed_values(b, leaf, types, &fixed, b->err);

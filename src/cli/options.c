@@ -3,9 +3,9 @@
 
 #include <stdint.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "base/sys.h"
 #include "cli/cli.h"
 
@@ -87,8 +87,8 @@ tug_status cli_sampling_option(cli_sampling_options *o, int c, const char *arg,
 
 /* A seed that a person can read off the summary and type again. */
 static uint64_t new_seed(void) {
-    uint32_t seed;
-    if (getrandom(&seed, sizeof seed, 0) == (ssize_t)sizeof seed) return seed;
+    uint64_t seed;
+    if (tug_random_u64(&seed, NULL) == TUG_OK) return (uint32_t)seed;
     return (uint32_t)(tug_now() * 1e6) ^ (uint32_t)getpid();
 }
 

@@ -28,8 +28,8 @@ typedef enum tug_http_refusal {
     TUG_REFUSED_ORIGIN,    /* 403 */
     TUG_REFUSED_KEY,       /* 401 */
     TUG_REFUSED_TOO_LARGE, /* 413, 431 */
-    TUG_REFUSED_MALFORMED, /* 400 */
-    TUG_REFUSED_SHUTDOWN   /* 503: draining */
+    TUG_REFUSED_MALFORMED, /* 400; 415: the body is not JSON */
+    TUG_REFUSED_SHUTDOWN   /* 503: draining, or no memory for the request */
 } tug_http_refusal;
 
 typedef struct tug_http_config {
@@ -72,6 +72,8 @@ void tug_http_stop(tug_http_server **server);
 
 /* ---- the request --------------------------------------------------------------------- */
 
+/* All of them end with a zero byte that does not count.  A HEAD is a GET here, and OPTIONS
+ * does not reach the handler. */
 tug_str tug_http_method(const tug_http_exchange *x);
 tug_str tug_http_path(const tug_http_exchange *x); /* decoded, without the query */
 tug_str tug_http_query(const tug_http_exchange *x, const char *name);  /* p NULL: none */
@@ -90,7 +92,8 @@ void tug_http_release(tug_http_exchange *x);
 TUG_NODISCARD tug_status tug_http_set_header(tug_http_exchange *x, const char *name,
                                              tug_str value, tug_err *err);
 
-/* The whole answer.  Bytes are copied.  An exchange is answered once. */
+/* The whole answer.  Bytes are copied.  An exchange is answered once; one that nobody
+ * answers or keeps gets a 500. */
 TUG_NODISCARD tug_status tug_http_respond(tug_http_exchange *x, int status,
                                           const char *content_type, tug_str body,
                                           tug_err *err);

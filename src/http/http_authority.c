@@ -56,7 +56,7 @@ static bool parse_name(tug_str s, tug_authority *out, size_t *used) {
 bool tug_authority_parse(tug_str text, tug_authority *out) {
     memset(out, 0, sizeof *out);
     if (text.n == 0) return false;
-    size_t used;
+    size_t used = 0;
     if (!(text.p[0] == '[' ? parse_v6(text, out, &used) : parse_name(text, out, &used))) {
         return false;
     }

@@ -197,8 +197,6 @@ tug_status tug_http_begin_stream(tug_http_exchange *x, int status,
         s = start_answer(x, status, content_type, err);
     }
     if (s == TUG_OK) {
-        add_header(x, "Cache-Control", tug_str_of("no-cache"));
-        add_header(x, "X-Accel-Buffering", tug_str_of("no"));
         touch(x);
         resume(x);
     }
@@ -268,13 +266,22 @@ static ssize_t take(tug_http_exchange *x, char *to, size_t max) {
     return (ssize_t)n;
 }
 
+/* libmicrohttpd 0.9.75 forgets a connection whose reader fails between two chunks: it is
+ * closed, but not cleaned up.  So the reader says that all is well, and it is the sending
+ * that fails.  The client sees a stream without its last chunk. */
+static ssize_t break_off(const tug_http_exchange *x) {
+    (void)shutdown(x->fd, SHUT_RDWR);
+    return x->is_1_0 ? MHD_CONTENT_READER_END_WITH_ERROR
+                     : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
 static ssize_t read_out(void *ud, uint64_t at, char *to, size_t max) {
     (void)at;
     tug_http_exchange *const x = ud;
     ssize_t n = 0;
     pthread_mutex_lock(&x->lock);
     if ((atomic_load(&x->gone) && !x->whole) || (x->broken && x->out.n == x->n_taken)) {
-        n = MHD_CONTENT_READER_END_WITH_ERROR;
+        n = break_off(x);
     } else if (x->out.n > x->n_taken) {
         n = take(x, to, max);
     } else if (atomic_load(&x->ended)) {
@@ -339,7 +346,12 @@ static enum MHD_Result queue_answer(tug_http_exchange *x) {
     if (!r) return MHD_NO;
     enum MHD_Result done = MHD_NO;
     if (set_headers(x, r) && !x->headers.failed) {
-        x->queued = true;
+        /* Likewise at the regular end of a stream without chunks.  With a time limit of its
+         * own, however long, it is looked at in every round. */
+        if (!x->whole && x->is_1_0) {
+            (void)MHD_set_connection_option(x->conn, MHD_CONNECTION_OPTION_TIMEOUT,
+                                            1000000u);
+        }
         done = MHD_queue_response(x->conn, (unsigned)x->status, r);
     }
     MHD_destroy_response(r);
@@ -348,9 +360,10 @@ static enum MHD_Result queue_answer(tug_http_exchange *x) {
 
 enum MHD_Result http_exchange_proceed(tug_http_exchange *x) {
     pthread_mutex_lock(&x->lock);
-    if (x->broken && !x->answered && !x->refused.status) {
+    if (x->broken && !x->answered && !atomic_load(&x->gone)) {
         x->answered = x->whole = true;
         x->status = 500;
+        touch(x);
         atomic_store(&x->ended, true);
     }
     const bool dead =

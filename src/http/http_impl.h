@@ -61,7 +61,7 @@ struct tug_http_exchange {
     size_t raw_target_n;
     tug_buf body;
     size_t n_counted; /* of it in server.n_body_bytes */
-    bool target_ok, seen_headers, handled, is_head, is_options;
+    bool target_ok, seen_headers, handled, is_options, is_1_0;
     int key;
     bool cors; /* its origin is configured */
     char id[32];
@@ -72,7 +72,6 @@ struct tug_http_exchange {
     struct MHD_Connection *conn; /* NULL: over */
     bool suspended;
     bool answered; /* status, type and headers are final */
-    bool queued;   /* libmicrohttpd has the response */
     bool whole;    /* known length, all of it in `out` */
     bool broken;   /* a stream that nobody will finish */
     bool close;

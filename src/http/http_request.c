@@ -5,9 +5,9 @@
  * bare LF, a NUL.  The request is copied, because it must outlive the connection.
  * The order of the checks: form, Host, Origin, draining, key, type, size.
  * SPDX-License-Identifier: MIT */
-#include <stdio.h>
 #include <strings.h>
 
+#include "base/random.h"
 #include "base/sys.h"
 #include "http/http_impl.h"
 #include "http/http_target.h"
@@ -127,12 +127,8 @@ tug_http_exchange *http_exchange_new(struct tug_http_server *s, const char *raw_
     x->key = -1;
     x->raw_target = raw_target;
     x->raw_target_n = raw_target ? strlen(raw_target) : 0;
-    unsigned char random[12];
-    if (!tug_random_bytes(random, sizeof random)) x->text.failed = true;
-    (void)snprintf(x->id, sizeof x->id, "req_");
-    for (size_t i = 0; i < sizeof random; i++) {
-        (void)snprintf(x->id + 4 + 2 * i, 3, "%02x", random[i]);
-    }
+    memcpy(x->id, "req_", 4);
+    if (tug_random_text(x->id + 4, 24, NULL) != TUG_OK) x->text.failed = true;
     tug_target target;
     const tug_str raw = tug_str_make(raw_target, x->raw_target_n);
     x->target_ok = tug_target_split(raw, &target);
@@ -242,10 +238,10 @@ static void copy_request(tug_http_exchange *x, struct MHD_Connection *conn,
     if (!request_is_strict(x, &w, (uintptr_t)method, n)) {
         malformed(x, "the headers hold a bare line feed, a folded line or a NUL");
     }
-    x->is_head = strcmp(method, "HEAD") == 0;
     x->is_options = strcmp(method, "OPTIONS") == 0;
+    x->is_1_0 = strcmp(version, "HTTP/1.0") == 0;
     /* A HEAD is a GET whose body is not sent. */
-    const tug_str name = tug_str_of(x->is_head ? "GET" : method);
+    const tug_str name = tug_str_of(strcmp(method, "HEAD") == 0 ? "GET" : method);
     if (!is_token(method)) malformed(x, "the method is not a name");
     x->method_at = x->text.n;
     x->method_n = name.n;

@@ -255,13 +255,13 @@ tug_status tug_http_start(tug_http_server **out, const tug_http_config *config,
     }
     s->listen_fd = s->epoll_fd = s->event_fd = s->reserve_fd = -1;
     s->config = *config;
+    *out = s; /* before there are threads whose handler may ask for it */
     const tug_status status = start(s, config, err);
     if (status != TUG_OK) {
+        *out = NULL;
         destroy(s);
-        return status;
     }
-    *out = s;
-    return TUG_OK;
+    return status;
 }
 
 uint16_t tug_http_port(const tug_http_server *server) {

@@ -151,13 +151,23 @@ static bool end_connection(struct tug_http_server *s, int fd, http_slot *slot) {
     return slot->x != NULL;
 }
 
+/* A peer's end that arrives together with its last bytes is one edge: libmicrohttpd takes
+ * it for those bytes, reads them, and waits for more.  This makes another edge. */
+static void remind(const http_slot *slot, int fd) {
+    if (slot->hung_up && slot->phase != HTTP_ANSWER && slot->opened) {
+        (void)shutdown(fd, SHUT_RD);
+    }
+}
+
 static bool check_deadlines(struct tug_http_server *s) {
     const double now = tug_now();
     bool any = false;
     pthread_mutex_lock(&s->lock);
     for (int fd = 0; fd < s->n_slots; fd++) {
         http_slot *const slot = &s->slots[fd];
-        if (!slot->used || slot->doomed || !is_late(s, slot, now)) continue;
+        if (!slot->used || slot->doomed) continue;
+        remind(slot, fd);
+        if (!is_late(s, slot, now)) continue;
         if (slot->opened) {
             any |= end_connection(s, fd, slot);
         } else {

@@ -214,6 +214,7 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
     snapshot p;
     tug_buf out = {0};
     tug_err err;
+    const tug_http_server *http = s->http;
     copy_metrics(&p, &s->metrics);
     (void)pthread_mutex_lock(&s->lock);
     p.cache = s->cache_stats;
@@ -246,7 +247,8 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
          p.decode},
         {"requests_processing", "gauge", "requests being computed", p.n_running},
         {"requests_deferred", "gauge", "requests waiting", p.n_waiting},
-        {"connections", "gauge", "open connections", tug_http_n_connections(s->http)},
+        {"connections", "gauge", "open connections",
+         http ? tug_http_n_connections(http) : 0},
         {"cache_sessions", "gauge", "conversations kept", c->n_sessions - c->n_empty},
         {"cache_bytes", "gauge", "bytes of their state",
          (double)(c->kv_bytes + c->recurrent_bytes + c->mark_bytes)},

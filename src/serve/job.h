@@ -64,7 +64,8 @@ typedef struct tug_job {
 
 /* All checks of a request for an answer: body, prompt, context, constraint.  On failure the
  * exchange has been answered and *out is NULL. */
-void tug_job_create(tug_job **out, struct tug_serve *serve, tug_http_exchange *x, tug_api api);
+void tug_job_create(tug_job **out, struct tug_serve *serve, tug_http_exchange *x,
+                    tug_api api);
 void tug_job_destroy(tug_job **job);
 
 /* Sends what is in job->out; the lock is held. */

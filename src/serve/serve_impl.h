@@ -24,7 +24,8 @@ struct tug_serve {
     const tug_tokenizer *vocab; /* borrowed from the model */
     int64_t n_ctx;
     double started; /* tug_now */
-    tug_http_server *http;
+    /* NULL while it starts: its threads may be at work before we know of it */
+    _Atomic(tug_http_server *) http;
 
     pthread_mutex_t front;
     tug_encoder *encoder;

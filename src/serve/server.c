@@ -114,7 +114,10 @@ static tug_status start_threads(tug_serve *s, tug_err *err) {
     if (!s->have_worker || !s->have_pulse) {
         return TUG_FAIL(err, TUG_ENOMEM, "the system gives no thread for the server");
     }
-    return tug_http_start(&s->http, http, err);
+    tug_http_server *server = NULL;
+    TUG_TRY(tug_http_start(&server, http, err));
+    s->http = server;
+    return TUG_OK;
 }
 
 tug_status tug_serve_start(tug_serve **out, const tug_serve_config *config,
@@ -173,7 +176,8 @@ void tug_serve_stop(tug_serve **server) {
     tug_serve *s = *server;
     if (!s) return;
     if (s->have_locks) stop_threads(s);
-    if (s->http) tug_http_stop(&s->http);
+    tug_http_server *http = s->http;
+    if (http) tug_http_stop(&http);
     tug_prompt_cache_destroy(&s->cache);
     tug_replay_destroy(&s->replay);
     tug_encoder_destroy(&s->encoder);

@@ -166,6 +166,7 @@ static tug_status make_parts(tug_job *job, tug_err *err) {
         TUG_TRY(tug_call_parser_create(&t->parser, r->tools, &sink, err));
     }
     if (wants_constraint(job)) TUG_TRY(make_constraint(r, &t->constraint, err));
+    TUG_TRY(tug_loop_create(&t->loop, err));
     const char **stops = tug_arena_array(&job->arena, r->n_stop, sizeof *stops);
     if (!stops) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for stop strings");
     for (size_t i = 0; i < r->n_stop; i++) stops[i] = r->stop[i].p;
@@ -196,6 +197,7 @@ void tug_turn_free(tug_turn *t) {
     tug_sampler_destroy(&t->sampler);
     tug_constraint_destroy(&t->constraint);
     tug_call_parser_destroy(&t->parser);
+    tug_loop_destroy(&t->loop);
     tug_stop_match_deinit(&t->stops);
     tug_ids_free(&t->ids);
     tug_buf_free(&t->said);
@@ -246,6 +248,7 @@ static bool calls_done(const tug_job *job) {
 static tug_answer_end end_of(const tug_job *job, tug_finish finish) {
     const tug_turn *t = &job->turn;
     if (t->stop_found != SIZE_MAX) return TUG_END_STOP_STRING;
+    if (t->looping) return TUG_END_LOOP;
     if (finish == TUG_FINISH_LENGTH) return TUG_END_LENGTH;
     if (finish == TUG_FINISH_CONTEXT) return TUG_END_CONTEXT;
     return t->n_complete > 0 ? TUG_END_CALLS : TUG_END_STOP;
@@ -262,13 +265,16 @@ tug_status tug_turn_step(tug_job *job, bool *done, tug_err *err) {
             tug_constraint_accept(t->constraint,
                                   tug_tokenizer_bytes(job->serve->vocab, g.id));
         }
+        t->looping = tug_loop_feed(t->loop, g.id);
         show_token(job, g.id);
     }
     if (t->script) t->at_script++;
     TUG_TRY(feed(job, tug_str_make(g.text, g.n_text), err));
-    *done = g.finish != TUG_FINISH_NONE || t->stop_found != SIZE_MAX || calls_done(job);
+    *done = g.finish != TUG_FINISH_NONE || t->stop_found != SIZE_MAX || t->looping ||
+            calls_done(job);
     if (!*done) return TUG_OK;
-    const bool cut = g.finish == TUG_FINISH_LENGTH || g.finish == TUG_FINISH_CONTEXT;
+    const bool cut =
+        g.finish == TUG_FINISH_LENGTH || g.finish == TUG_FINISH_CONTEXT || t->looping;
     TUG_TRY(finish_text(job, !cut, err));
     job->end = end_of(job, g.finish);
     return TUG_OK;

@@ -11,6 +11,7 @@
 #include "api/answer.h"
 #include "calls/call_parser.h"
 #include "calls/constraint.h"
+#include "calls/loop.h"
 #include "engine/stop_match.h"
 #include "tokenizer/tokenizer.h"
 #include "tug.h"
@@ -23,6 +24,8 @@ typedef struct tug_turn {
     tug_generation *generation;
     tug_constraint *constraint; /* NULL: anything goes */
     tug_call_parser *parser;    /* NULL: all is text */
+    tug_loop *loop;
+    bool looping; /* the model repeats itself without end */
     tug_stop_match stops;
     tug_ids ids;       /* sampled so far, the end of turn left out */
     tug_buf said;      /* the content so far */

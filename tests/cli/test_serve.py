@@ -266,7 +266,7 @@ def eos_ids():
 
 
 def test_sigterm_lets_requests_finish():
-    with Server("-t", "1") as s:
+    with Server("-t", "1", "--drain-timeout", "30") as s:
         c = s.connect()
         c.request("POST", "/v1/chat/completions", json.dumps({"messages": HELLO, "stream": True, "temperature": 0,
                                                                "max_tokens": 60}),

@@ -93,6 +93,15 @@ static void fill_weights(unsigned char *w, tug_type type, int64_t n, size_t byte
     fill_floats(w, type, n, fill);
 }
 
+/* Rows whose values are all as large as a row's largest, with one sign: the sums of
+ * products come as close to what their integers hold as they can. */
+static void fill_saturated(float *x, int64_t n_rows, int64_t n_cols) {
+    for (int64_t i = 0; i < n_rows; i += 2) {
+        const float value = kt_rand_int(0, 1) == 0 ? -1.0f : 1.0f;
+        for (int64_t c = 0; c < n_cols; c++) x[i * n_cols + c] = value;
+    }
+}
+
 /* Values of a converted row, as f32. */
 static void restore(float *x, tug_act act, const void *row, int64_t n) {
     const tug_act_q8_256 *wide = row;
@@ -143,6 +152,7 @@ static void make_problem(problem *p, const kt_env *env) {
     fill_weights(p->w, p->type, p->n_rows * p->n_cols, bytes, p->fill);
     if (p->is_packed) pack(p);
     p->x = kt_normal(p->n_x * p->n_cols, 1.0f);
+    if (p->fill == EXTREME) fill_saturated(p->x, p->n_x, p->n_cols);
     p->restored = kt_floats(p->n_x * p->n_cols);
     p->x_row_bytes = tug_act_row_bytes(act, p->n_cols);
     p->act = kt_buf((size_t)p->n_x * p->x_row_bytes, 64);
@@ -301,7 +311,8 @@ static void run_cases(const kt_env *env, const int64_t *rows, int n_rows, bool p
         p.n_x = p.index ? n_tok / 2 + 1 : n_tok;
         run_problem(&p, env);
     }
-    static const int64_t large[][3] = {{80, 2048, 128}, {208, 512, 3}, {48, 768, 400}};
+    static const int64_t large[][3] = {
+        {80, 2048, 128}, {208, 512, 3}, {48, 768, 400}, {64, 512, 49}};
     for (int i = 0; i < COUNT(large); i++) {
         p.n_rows = large[i][0];
         p.n_cols = large[i][1];
@@ -323,7 +334,7 @@ static void test_packed(const kt_env *env) {
     run_cases(env, rows, COUNT(rows), true);
 }
 
-/* Conversions: the same bytes as ref, whatever the values are. */
+/* Conversions and what they leave out: the same bytes as ref, whatever the values are. */
 static void test_convert(const kt_env *env) {
     const tug_act act = (tug_act)env->arg;
     const int64_t block = act == TUG_ACT_Q8_256 ? 256 : 32;
@@ -338,6 +349,10 @@ static void test_convert(const kt_env *env) {
         env->k->act_convert[act](got, x, n);
         env->ref->act_convert[act](want, x, n);
         kt_same("record", got, want, bytes);
+        float *rest = kt_floats(n), *want_rest = kt_floats(n);
+        env->k->act_residual[act](rest, want, x, n);
+        env->ref->act_residual[act](want_rest, want, x, n);
+        kt_same("residual", rest, want_rest, (size_t)n * sizeof *rest);
         kt_release_all();
     }
 }

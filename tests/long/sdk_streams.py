@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import typing
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,10 +36,11 @@ NAMES = ["read_file", "write_file", "agents__spawn", "apply_patch", "local_shell
 
 
 def tools(api):
-    if api == "responses":
-        return [*({"type": "function", "name": n, "parameters": SCHEMA} for n in NAMES[:2]),
-                {"type": "namespace", "name": "agents",
-                 "tools": [{"type": "function", "name": "spawn", "parameters": SCHEMA}]},
+    if api == "responses":  # as complete as their types ask, because they are echoed
+        function = {"type": "function", "parameters": SCHEMA, "strict": False, "description": "Does it."}
+        return [*({**function, "name": n} for n in NAMES[:2]),
+                {"type": "namespace", "name": "agents", "description": "All of them.",
+                 "tools": [{**function, "name": "spawn"}]},
                 {"type": "custom", "name": "apply_patch"}, {"type": "local_shell"}]
     if api == "messages":
         return [{"name": n, "input_schema": SCHEMA} for n in NAMES]
@@ -337,6 +339,50 @@ def ask_response(client, stream):
     return got
 
 
+def types_of_events(union):
+    """{the literal of its member `type`: the class}"""
+    classes = typing.get_args(typing.get_args(union)[0])
+    return {name: c for c in classes for name in typing.get_args(c.model_fields["type"].annotation)}
+
+
+def schemas():
+    """What the SDKs' types say of a body and of an event; their clients check nothing."""
+    import anthropic.types
+    import openai.types.chat
+    import openai.types.responses
+    return {"chat": (openai.types.chat.ChatCompletion, {None: openai.types.chat.ChatCompletionChunk}),
+            "responses": (openai.types.responses.Response,
+                          types_of_events(openai.types.responses.ResponseStreamEvent)),
+            "messages": (anthropic.types.Message, types_of_events(anthropic.types.RawMessageStreamEvent))}
+
+
+def check_schema(job, schema):
+    """Every event in order, its name the type of its data, against the SDK's types."""
+    status, kind, body = Handler.replies[job["key"]]
+    if status != 200:
+        return
+    if kind == "application/json":
+        schema[job["api"]][0].model_validate_json(body)
+        return
+    events = body.decode().split("\n\n")
+    if events.pop() != "":
+        raise ValueError("the last event has no end")
+    number = 0
+    for event in events:
+        lines = event.split("\n")
+        name = lines.pop(0)[len("event: "):] if lines[0].startswith("event: ") else None
+        if len(lines) != 1 or event in (": keepalive", "data: [DONE]"):
+            continue
+        data = json.loads(lines[0].removeprefix("data: "))
+        if (name or job["api"] != "chat") and name != data["type"]:
+            raise ValueError(f"event {name} has type {data['type']}")
+        if job["api"] == "responses" and data["sequence_number"] != number:
+            raise ValueError(f"event {number} has number {data['sequence_number']}")
+        number += 1
+        if name not in ("ping", "error", "keepalive") and "error" not in data:
+            schema[job["api"]][1][name].model_validate(data)
+
+
 def openai_length_error():
     import openai
     return openai.LengthFinishReasonError
@@ -368,8 +414,10 @@ def python_answers(jobs, base):
     import openai
     print(f"python: openai {openai.__version__}, anthropic {anthropic.__version__}")
     clients = [sdk(base_url=base, api_key="none", max_retries=0) for sdk in (openai.OpenAI, anthropic.Anthropic)]
+    schema = schemas()
     for job in jobs:
         try:
+            check_schema(job, schema)
             yield ask(clients, job, base)
         except (openai.APIStatusError, anthropic.APIStatusError) as e:
             yield {"status": e.status_code, "error": str(e)}
@@ -398,7 +446,7 @@ def judge(name, jobs, dialogues, answers):
             failures.append((job, got, why))
     for job, got, why in failures[:5]:
         print(f"FAILED {name} {job}: got {got}; {why}")
-        print(f"  {Handler.replies[job['key']][2][:3000]}")
+        print(f"  {Handler.replies[job['key']][2][:1500]}")
     return len(failures)
 
 

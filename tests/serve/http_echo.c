@@ -7,7 +7,8 @@
  * POST /echo             the body
  * POST /sum              length and checksum of the body
  * GET /late?ms=N         200 after a while, from another thread
- * GET /stream?n=N&size=N&ms=N   N events of `size` bytes, so many milliseconds apart
+ * GET /stream?n=N&size=N&ms=N   N events of `size` bytes, so many milliseconds apart;
+ *                        with hang=1 the stream then stays open
  * GET /flood?n=N         N bytes as fast as the backlog allows
  * GET /hang              nothing, until the client goes
  * POST /drain            begins to drain
@@ -31,6 +32,7 @@ typedef struct job {
     tug_http_exchange *x;
     job_kind kind;
     long n, size, at;
+    bool hang; /* never ends by itself */
     double gap, due;
 } job;
 
@@ -39,7 +41,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed;
 static job *jobs;
 static bool stop;
-static atomic_int n_handled, n_jobs, n_gone, n_wakes, n_refused, n_written;
+static atomic_int n_handled, n_started, n_jobs, n_gone, n_wakes, n_refused, n_written;
 static atomic_size_t backlog_max;
 
 static long number(const tug_http_exchange *x, const char *name, long otherwise) {
@@ -57,8 +59,10 @@ static void start_job(tug_http_exchange *x, job_kind kind) {
     *j = (job){
         .x = x, .kind = kind, .n = number(x, "n", 1), .size = number(x, "size", 10)};
     j->gap = (double)number(x, "ms", 0) / 1000;
+    j->hang = kind == JOB_HANG || number(x, "hang", 0) != 0;
     j->due = tug_now() + (kind == JOB_LATE ? j->gap : 0);
     tug_http_keep(x);
+    n_started++;
     n_jobs++;
     if (kind == JOB_STREAM || kind == JOB_FLOOD) {
         (void)!tug_http_begin_stream(x, 200, "text/event-stream", NULL);
@@ -73,9 +77,10 @@ static void start_job(tug_http_exchange *x, job_kind kind) {
 static void stats(tug_http_exchange *x) {
     char text[256];
     (void)snprintf(text, sizeof text,
-                   "{\"handled\":%d,\"jobs\":%d,\"gone\":%d,\"wakes\":%d,\"refused\":%d,"
+                   "{\"handled\":%d,\"started\":%d,\"jobs\":%d,\"gone\":%d,\"wakes\":%d,"
+                   "\"refused\":%d,"
                    "\"written\":%d,\"connections\":%d,\"backlog_max\":%zu}",
-                   n_handled, n_jobs, n_gone, n_wakes, n_refused, n_written,
+                   n_handled, n_started, n_jobs, n_gone, n_wakes, n_refused, n_written,
                    tug_http_n_connections(server), (size_t)backlog_max);
     answer(x, 200, text);
 }
@@ -147,6 +152,7 @@ static bool write_some(job *j) {
     static char filler[FLOOD_PIECE];
     if (filler[0] == 0) memset(filler, 'x', sizeof filler);
     if (j->at >= j->n) {
+        if (j->hang) return false;
         tug_http_end_stream(j->x);
         return true;
     }
@@ -197,8 +203,8 @@ static void *work(void *ud) {
             } else {
                 *end = j;
                 end = &j->next;
-                ready |= j->gap <= 0 && j->kind != JOB_HANG &&
-                         tug_http_backlog(j->x) <= BACKLOG_MAX;
+                ready |= j->gap <= 0 && (!j->hang || j->at < j->n) &&
+                         j->kind != JOB_HANG && tug_http_backlog(j->x) <= BACKLOG_MAX;
             }
         }
         *end = NULL;

@@ -147,6 +147,13 @@ def test_stop_strings_only_in_text():
         assert content == "Let " and calls == [] and finish == "stop"
 
 
+def test_endless_repetition_ends():
+    with Server("-c", "20000", script=always("Once upon a time. " * 2500)) as s:
+        r = chat(s).json()
+        assert r["usage"]["completion_tokens"] < 8000, r["usage"]
+        assert r["choices"][0]["finish_reason"] == "stop" and s.status()["recent"][0]["end"] == "loop"
+
+
 def test_a_call_comes_back_and_is_reused():
     """A client spells the arguments in its own way; the tokens are still those that were sampled."""
     script = [{"say": EDIT}, {"say": "Done."}]

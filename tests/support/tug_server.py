@@ -49,7 +49,7 @@ class Server:
         plain = os.environ.get("TUG", os.path.join(ROOT, "build/tug"))
         scripted = os.path.join(os.path.dirname(plain), "tests", "tug-scripted")
         self.tug = os.path.abspath(tug or (plain if script is None else scripted))
-        self.args = ["-m", model, "--port", "0", *args]
+        self.args = ["-m", model, "--port", "0", "--drain-timeout", "1", *args]
         self.script, self.env, self.process, self.port = script, env, None, None
 
     def __enter__(self):
@@ -69,17 +69,25 @@ class Server:
                 self.port = int(found.group(1))
             elif self.process.poll() is not None or time.monotonic() > deadline:
                 text = self.said()
-                self.__exit__()
+                self.__exit__("not started")
                 raise RuntimeError(f"tug serve did not start: {text}")
             else:
                 time.sleep(0.02)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failed=None, *_):
+        """A server that does not end well, or that a sanitizer complained of, is a failure."""
         if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        text, code = self.said(), self.process.returncode
         self.stack.close()
+        if failed is None and (code != 0 or re.search(r"Sanitizer|runtime error", text)):
+            raise RuntimeError(f"tug serve ended with {code}: {text[-6000:]}")
 
     def said(self):
         self.log.seek(0)

@@ -189,6 +189,11 @@ static const fixture fixtures[] = {
     {"</parameter1> not alone on its line",
      TC FN("read") PA("path") "a </parameter1>\nb\n</parameter1> c" PE END,
      "C:read|A:{\"path\":\"a </parameter1>\\nb\\n</parameter1> c\"}|E+", false},
+    {"</parameter1> behind a value", TC FN("read") PA("path") "a </parameter1>\n" END,
+     "C:read|A:{\"path\":\"a </parameter1>\"}|E+", false},
+    {"</parameter1> before a tag on its line",
+     TC FN("read") PA("path") "a\n</parameter1> </function>\n" TE,
+     "C:read|A:{\"path\":\"a\\n</parameter1> </function>\"}|E+", false},
     {"</parameter> twice", TC FN("read") PA("path") "a\n</parameter>" PE END,
      "C:read|A:{\"path\":\"a\\n</parameter>\"}|E+", false},
 

@@ -131,9 +131,10 @@ static void test_messages_calls(void **state) {
 #define R_STATE(n, type, status, rest) \
     R_EVENT("response." type, n, ",'response':R'" status "','model':'m'," rest)
 #define R_FRESH "'error':null,'incomplete_details':null,'output':[],'usage':null~}"
-#define R_USAGE                                                               \
-    "'usage':{'input_tokens':44,'input_tokens_details':{'cached_tokens':40}," \
-    "'output_tokens':12,'output_tokens_details':{'reasoning_tokens':0},"      \
+#define R_USAGE                                                                     \
+    "'usage':{'input_tokens':44,'input_tokens_details':{'cached_tokens':40,'cache_" \
+    "write_tokens':0},"                                                             \
+    "'output_tokens':12,'output_tokens_details':{'reasoning_tokens':0},"            \
     "'total_tokens':56}"
 #define R_PART(text) \
     "{'type':'output_text','text':'" text "','annotations':[],'logprobs':[]}"

@@ -135,9 +135,7 @@ static void test_endless_schemas(void **state) {
     (void)state;
     static const char *const schemas[] = {
         "{\"anyOf\":[{\"$ref\":\"#\"},{\"$ref\":\"#\"},{\"type\":\"string\"}]}",
-        "{\"allOf\":[{\"$ref\":\"#\"},{\"$ref\":\"#\"},{\"$ref\":\"#\"},{\"$ref\":\"#\"}]"
-        "}",
-        "{\"$ref\":\"#\"}"};
+        "{\"allOf\":[{\"$ref\":\"#\"},{\"$ref\":\"#\"}]}", "{\"$ref\":\"#\"}"};
     for (size_t i = 0; i < COUNT(schemas); i++) {
         tug_arena arena = {0};
         const tug_json *root;

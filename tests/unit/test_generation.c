@@ -245,6 +245,55 @@ static void test_every_allocation_may_fail(void **state) {
     assert_true(n > 5);
 }
 
+/* ---- a rule ------------------------------------------------------------------------ */
+
+typedef struct odd_only {
+    bool none;
+    int n_asked;
+} odd_only;
+
+static bool allow_odd(void *ud, int32_t id) {
+    odd_only *const r = ud;
+    r->n_asked++;
+    return !r->none && id % 2 == 1;
+}
+
+static void test_rule_decides_every_token(void **state) {
+    (void)state;
+    need_model();
+    fixture f;
+    odd_only r = {.none = false};
+    must_run(
+        &f, 64,
+        &(tug_generation_params){.max_tokens = 20, .rule = allow_odd, .rule_ud = &r});
+    for (int i = 0; i < f.n; i++) assert_int_equal(f.ids[i] % 2, 1);
+    assert_true(r.n_asked >= f.n);
+    stop(&f);
+}
+
+/* One sentence; with a milder rule the same generation goes on. */
+static void test_rule_that_allows_nothing(void **state) {
+    (void)state;
+    need_model();
+    fixture f, whole;
+    odd_only r = {.none = false};
+    const tug_generation_params params = {
+        .max_tokens = 5, .rule = allow_odd, .rule_ud = &r};
+    must_run(&whole, 64, &params);
+    tug_err err = {.msg = ""};
+    assert_int_equal(start(&f, 64, &params, &err), TUG_OK);
+    assert_int_equal(step(&f, &err), TUG_OK);
+    r.none = true;
+    assert_int_equal(step(&f, &err), TUG_ESTATE);
+    assert_non_null(strstr(err.msg, "rule"));
+    r.none = false;
+    while (f.finish == TUG_FINISH_NONE) assert_int_equal(step(&f, &err), TUG_OK);
+    assert_int_equal(f.n, whole.n);
+    assert_memory_equal(f.ids, whole.ids, (size_t)f.n * sizeof *f.ids);
+    stop(&f);
+    stop(&whole);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_length_and_what_the_session_holds),
@@ -253,6 +302,8 @@ int main(void) {
         cmocka_unit_test(test_stop_strings_anywhere_in_the_text),
         cmocka_unit_test(test_cancel_hands_over_held_text),
         cmocka_unit_test(test_needs_logits),
+        cmocka_unit_test(test_rule_decides_every_token),
+        cmocka_unit_test(test_rule_that_allows_nothing),
         cmocka_unit_test(test_every_allocation_may_fail),
     };
     return cmocka_run_group_tests_name("generation", tests, open_model, close_model);

@@ -350,6 +350,31 @@ static void an_old_conversation_goes_at_last(void **state) {
     tug_prompt_cache_destroy(&pc);
 }
 
+static void what_others_hold_is_worth_less(void **state) {
+    (void)state;
+    tug_prompt_cache *pc = cache_of(3, 0);
+    text lone = {0}, a = {0}, b = {0}, next = {0};
+    add(&lone, 1, 100);
+    add(&a, 2, 200);
+    add(&b, 2, 200);
+    assert_int_equal(ask(pc, &lone), 0);
+    tug_prompt_lease lease = take(pc, &a);
+    prefill(pc, &lease, &a, 200);
+    add(&a, 3, 30);
+    prefill(pc, &lease, &a, 230);
+    tug_prompt_cache_give(pc, &lease);
+    add(&b, 4, 60);
+    assert_int_equal(ask(pc, &b), 200);
+    assert_int_equal(tug_prompt_cache_get_stats(pc).n_forks, 1);
+    add(&next, 5, 50);
+    assert_int_equal(ask(pc, &next), 0); /* in place of `a`, of which b has the most */
+    const int64_t known = lone.n;
+    add(&lone, 6, 10);
+    assert_int_equal(ask(pc, &lone), known);
+    assert_int_equal(ask(pc, &a), 200);
+    tug_prompt_cache_destroy(&pc);
+}
+
 static void keys_see_nothing_of_each_other(void **state) {
     (void)state;
     tug_prompt_cache *pc = cache_of(3, 0);
@@ -402,7 +427,7 @@ static void says_when_it_has_none(void **state) {
 /* Several answers to one prompt: the worker goes back in its lease. */
 static void survives_going_back_in_a_lease(void **state) {
     (void)state;
-    tug_prompt_cache *pc = cache_of(1, 0);
+    tug_prompt_cache *pc = cache_of(2, 0);
     text t = {0}, first, second, third;
     tug_session_mark *prompt_end = NULL;
     add(&t, 1, 60);
@@ -413,20 +438,32 @@ static void survives_going_back_in_a_lease(void **state) {
     answer(pc, &lease, &first);
     const text *const all[] = {&second, &third};
     add(&second, 5, N_ANSWER); /* as long as the first: the place alone says nothing */
-    add(&third, 6, 2);
+    add(&third, 6, 20);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(tug_session_restore(lease.session, prompt_end, NULL), TUG_OK);
         assert_int_equal(
             tug_session_append(lease.session, all[i]->ids + 60, all[i]->n - 60, NULL),
             TUG_OK);
+        tug_prompt_lease other = take(pc, all[i]);
+        assert_int_equal(other.n_reused, all[i]->n);
+        expect_state(other.session, all[i]);
+        tug_prompt_cache_give(pc, &other);
         if (i == 0) assert_true(tug_prompt_cache_save(pc, &lease));
     }
+    /* The save point at 65 is not on the way to where the session is now. */
+    text part = third;
+    part.n = 70;
+    tug_prompt_lease other = take(pc, &part);
+    assert_int_equal(other.n_reused, 60);
+    prefill(pc, &other, &part, 70);
+    expect_state(other.session, &part);
+    tug_prompt_cache_give(pc, &other);
     tug_session_mark_destroy(&prompt_end);
     tug_prompt_cache_give(pc, &lease);
     add(&first, 7, 5);
     add(&second, 8, 5);
     add(&third, 9, 5);
-    assert_int_equal(ask(pc, &third), 62);
+    assert_int_equal(ask(pc, &third), 80);
     assert_int_equal(ask(pc, &first), 60);
     assert_int_equal(ask(pc, &second), 60);
     tug_prompt_cache_destroy(&pc);
@@ -496,6 +533,62 @@ static void stays_below_its_ceiling(void **state) {
     more.n = 750;
     (void)ask(pc, &more);
     assert_true(held(pc) <= ceiling);
+    tug_prompt_cache_destroy(&pc);
+}
+
+static void what_is_copied_from_stays(void **state) {
+    (void)state;
+    const tug_session_memory m = tug_session_get_memory(plain);
+    tug_prompt_cache *pc = cache_of(3, 8 * m.per_mark + 800 * m.per_token);
+    text worth_less = {0}, worth_more = {0}, next = {0};
+    add(&worth_less, 1, 200);
+    add(&worth_more, 2, 400);
+    add(&next, 1, 200);
+    add(&next, 3, 30);
+    tug_prompt_lease lease = take(pc, &worth_less);
+    prefill(pc, &lease, &worth_less, 200);
+    add(&worth_less, 4, 80);
+    prefill(pc, &lease, &worth_less, 280);
+    answer(pc, &lease, &worth_less);
+    tug_prompt_cache_give(pc, &lease);
+    assert_int_equal(ask(pc, &worth_more), 0);
+    assert_int_equal(tug_prompt_cache_get_stats(pc).n_empty, 1);
+    lease = take(pc, &next);
+    assert_int_equal(lease.n_reused, 200);
+    assert_int_equal(tug_prompt_cache_get_stats(pc).n_forks, 1);
+    assert_int_equal(tug_prompt_cache_get_stats(pc).n_dropped, 1);
+    prefill(pc, &lease, &next, next.n);
+    expect_state(lease.session, &next);
+    tug_prompt_cache_give(pc, &lease);
+    const int64_t known = worth_less.n;
+    add(&worth_less, 5, 10);
+    assert_int_equal(ask(pc, &worth_less), known);
+    tug_prompt_cache_destroy(&pc);
+}
+
+/* Save points of others go before them, but never the first and the last two. */
+static void three_save_points_stay(void **state) {
+    (void)state;
+    const tug_session_memory m = tug_session_get_memory(plain);
+    tug_prompt_cache *pc = cache_of(2, 6 * m.per_mark + 100 * m.per_token);
+    text a = {0}, b = {0};
+    add(&a, 1, 40);
+    add(&b, 2, 40);
+    tug_prompt_lease lease = take(pc, &a);
+    for (int64_t at = 10; at <= 40; at += 10) prefill(pc, &lease, &a, at);
+    tug_prompt_cache_give(pc, &lease);
+    assert_int_equal(tug_prompt_cache_get_stats(pc).n_marks, 4);
+    lease = take(pc, &b);
+    prefill(pc, &lease, &b, 10);
+    assert_int_equal(tug_prompt_cache_get_stats(pc).n_marks, 3 + 1);
+    assert_int_equal(tug_prompt_cache_get_stats(pc).n_dropped, 0);
+    prefill(pc, &lease, &b, 20); /* worth more than an idle session */
+    assert_int_equal(tug_prompt_cache_get_stats(pc).n_marks, 2);
+    assert_int_equal(tug_prompt_cache_get_stats(pc).n_dropped, 1);
+    for (int64_t at = 22; at <= 40; at += 2) prefill(pc, &lease, &b, at);
+    assert_int_equal(tug_prompt_cache_get_stats(pc).n_marks, 4); /* there is room for */
+    tug_prompt_cache_give(pc, &lease);
+    assert_true(held(pc) <= 6 * m.per_mark + 100 * m.per_token);
     tug_prompt_cache_destroy(&pc);
 }
 
@@ -627,10 +720,13 @@ int main(void) {
         cmocka_unit_test(a_shared_head_is_copied),
         cmocka_unit_test(a_small_change_needs_no_copy),
         cmocka_unit_test(an_old_conversation_goes_at_last),
+        cmocka_unit_test(what_others_hold_is_worth_less),
         cmocka_unit_test(keys_see_nothing_of_each_other),
         cmocka_unit_test(says_when_it_has_none),
         cmocka_unit_test(survives_going_back_in_a_lease),
         cmocka_unit_test(stays_below_its_ceiling),
+        cmocka_unit_test(what_is_copied_from_stays),
+        cmocka_unit_test(three_save_points_stay),
         cmocka_unit_test(a_low_ceiling_makes_fewer_sessions),
         cmocka_unit_test(save_points_spread),
         cmocka_unit_test(any_order_gives_the_same),

@@ -365,6 +365,163 @@ static void test_big_vocabulary(void **state) {
     free(logits);
 }
 
+/* ---- a rule over tokens, biases -------------------------------------------------------- */
+
+typedef struct rule {
+    bool allowed[N_VOCAB];
+    int asked[N_VOCAB];
+    int n_asked;
+} rule;
+
+static bool is_allowed(void *ud, int32_t id) {
+    rule *const r = ud;
+    assert_in_range(id, 0, N_VOCAB - 1);
+    r->asked[id]++;
+    r->n_asked++;
+    return r->allowed[id];
+}
+
+/* A rule that refuses nothing changes nothing, also not the random numbers. */
+static void test_rule_that_allows_all(void **state) {
+    (void)state;
+    float logits[N_VOCAB];
+    fill_logits(logits, N_VOCAB);
+    rule all = {.n_asked = 0};
+    for (int i = 0; i < N_VOCAB; i++) all.allowed[i] = true;
+    for (float t = 0.0f; t < 2.0f; t += 0.7f) {
+        tug_sampler_params p = plain;
+        p.temperature = t;
+        p.top_k = 7;
+        tug_sampler *a = make(&p, N_VOCAB), *b = make(&p, N_VOCAB);
+        all.n_asked = 0;
+        for (int i = 0; i < 500; i++) {
+            assert_int_equal(tug_sampler_pick(a, logits),
+                             tug_sampler_pick_where(b, logits, is_allowed, &all));
+        }
+        assert_int_equal(all.n_asked, 500); /* one question for a token */
+        tug_sampler_destroy(&a);
+        tug_sampler_destroy(&b);
+    }
+}
+
+/* Draws until allowed are draws among the allowed ones of the candidates. */
+static void test_rule_gives_the_conditional_distribution(void **state) {
+    (void)state;
+    float logits[N_VOCAB];
+    double prob[N_VOCAB];
+    int count[N_VOCAB] = {0};
+    fill_logits(logits, N_VOCAB);
+    tug_sampler_params p = plain;
+    p.top_k = 10;
+    p.temperature = 1.5f;
+    reference(&p, logits, N_VOCAB, prob);
+    rule r = {.n_asked = 0};
+    for (int i = 0; i < N_VOCAB; i++) {
+        r.allowed[i] = i % 2 == 0;
+        if (!r.allowed[i]) prob[i] = 0;
+    }
+    normalise(prob, N_VOCAB);
+    tug_sampler *s = make(&p, N_VOCAB);
+    for (int i = 0; i < N_DRAWS; i++) {
+        count[tug_sampler_pick_where(s, logits, is_allowed, &r)]++;
+    }
+    tug_sampler_destroy(&s);
+    for (int i = 0; i < N_VOCAB; i++) {
+        const double expected = prob[i] * N_DRAWS;
+        assert_true(fabs(count[i] - expected) <= 5 * sqrt(expected) + 1e-9);
+    }
+}
+
+/* Outside of top-k the allowed token with the largest logit is taken; each is asked once,
+ * or twice when it was a candidate; none allowed: -1. */
+static void test_rule_beyond_the_candidates(void **state) {
+    (void)state;
+    float logits[N_VOCAB];
+    fill_logits(logits, N_VOCAB);
+    for (float t = 0.0f; t < 2.0f; t += 1.0f) {
+        tug_sampler_params p = plain;
+        p.temperature = t;
+        p.top_k = 3;
+        tug_sampler *s = make(&p, N_VOCAB);
+        rule r = {.n_asked = 0};
+        assert_int_equal(tug_sampler_pick_where(s, logits, is_allowed, &r), -1);
+        for (int i = 0; i < N_VOCAB; i++) assert_in_range(r.asked[i], 1, 2);
+        int32_t second = -1, least = 0;
+        for (int32_t i = 1; i < N_VOCAB; i++) {
+            if (logits[i] < logits[least]) least = i;
+        }
+        r.allowed[least] = true;
+        assert_int_equal(tug_sampler_pick_where(s, logits, is_allowed, &r), least);
+        for (int32_t i = 0; i < N_VOCAB; i++) {
+            if (i != least && (second < 0 || logits[i] < logits[second])) second = i;
+        }
+        r.allowed[second] = true; /* the better of two outside */
+        assert_int_equal(tug_sampler_pick_where(s, logits, is_allowed, &r), second);
+        tug_sampler_destroy(&s);
+    }
+}
+
+/* What is banned stays banned, even where the rule allows nothing else. */
+static void test_rule_and_impossible_tokens(void **state) {
+    (void)state;
+    float logits[N_VOCAB];
+    fill_logits(logits, N_VOCAB);
+    for (int i = 0; i < 12; i++) logits[i] = i % 2 ? NAN : -INFINITY;
+    for (float t = 0.0f; t < 2.0f; t += 1.0f) {
+        tug_sampler_params p = plain;
+        p.temperature = t;
+        tug_sampler *s = make(&p, N_VOCAB);
+        rule r = {.n_asked = 0};
+        for (int i = 0; i < 12; i++) r.allowed[i] = true;
+        assert_int_equal(tug_sampler_pick_where(s, logits, is_allowed, &r), -1);
+        tug_sampler_destroy(&s);
+    }
+}
+
+static void test_bias_is_added_first(void **state) {
+    (void)state;
+    float logits[N_VOCAB], biased[N_VOCAB];
+    fill_logits(logits, N_VOCAB);
+    const tug_logit_bias bias[] = {{3, 2.5f}, {7, -1.0f}, {3, 0.5f}, {0, -INFINITY}};
+    memcpy(biased, logits, sizeof biased);
+    for (size_t i = 0; i < 4; i++) biased[bias[i].id] += bias[i].bias;
+    tug_sampler_params p = plain, with = plain;
+    p.top_k = with.top_k = 9;
+    p.repeat_penalty = with.repeat_penalty = 1.5f;
+    with.bias = bias;
+    with.n_bias = 4;
+    tug_sampler *a = make(&p, N_VOCAB), *b = make(&with, N_VOCAB);
+    accept(a, 3);
+    accept(b, 3);
+    for (int i = 0; i < 1000; i++) {
+        const int32_t id = tug_sampler_pick(b, logits);
+        assert_int_equal(tug_sampler_pick(a, biased), id);
+        assert_int_not_equal(id, 0);
+    }
+    tug_sampler_destroy(&a);
+    tug_sampler_destroy(&b);
+
+    tug_logit_bias copied = {11, 100.0f};
+    with = plain;
+    with.bias = &copied;
+    with.n_bias = 1;
+    a = make(&with, N_VOCAB);
+    copied.id = 2; /* the sampler has its own */
+    assert_int_equal(tug_sampler_pick(a, logits), 11);
+    tug_sampler_destroy(&a);
+}
+
+static void test_bad_biases_are_named(void **state) {
+    (void)state;
+    static const tug_logit_bias bad[] = {{-1, 1}, {4, 1}, {0, NAN}};
+    for (size_t i = 0; i < 3; i++) {
+        tug_sampler_params p = plain;
+        p.bias = &bad[i];
+        p.n_bias = 1;
+        refuse(p, 4, "logit_bias");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_filters_give_exact_distributions),
@@ -377,6 +534,12 @@ int main(void) {
         cmocka_unit_test(test_sick_logits_have_a_result),
         cmocka_unit_test(test_bad_parameters_are_named),
         cmocka_unit_test(test_big_vocabulary),
+        cmocka_unit_test(test_rule_that_allows_all),
+        cmocka_unit_test(test_rule_gives_the_conditional_distribution),
+        cmocka_unit_test(test_rule_beyond_the_candidates),
+        cmocka_unit_test(test_rule_and_impossible_tokens),
+        cmocka_unit_test(test_bias_is_added_first),
+        cmocka_unit_test(test_bad_biases_are_named),
     };
     return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
 }

@@ -16,6 +16,9 @@ size_t tug_act_row_bytes(tug_act act, int64_t n) {
 #define SET_AVX2(type, name, act_) \
     k->linear[TUG_TYPE_##type] =   \
         (tug_linear_kernel){.act = TUG_ACT_##act_, .fn = tug_linear_##name##_avx2};
+#define SET_PACKED_AVX2(type, name, act_) \
+    k->packed[TUG_TYPE_##type] =          \
+        (tug_linear_kernel){.act = TUG_ACT_##act_, .fn = tug_packed_##name##_avx2};
 #define SET_AVX512(type, name, act_) \
     k->linear[TUG_TYPE_##type] =     \
         (tug_linear_kernel){.act = TUG_ACT_##act_, .fn = tug_linear_##name##_avx512};
@@ -34,7 +37,10 @@ void tug_kernels_init_linear(tug_kernels *k, tug_cpu_level level) {
     if (level < TUG_CPU_AVX2) return;
     k->act_convert[TUG_ACT_Q8_32] = tug_act_q8_32_avx2;
     k->act_convert[TUG_ACT_Q8_256] = tug_act_q8_256_avx2;
+    k->act_residual[TUG_ACT_Q8_32] = tug_act_residual_q8_32_avx2;
+    k->act_residual[TUG_ACT_Q8_256] = tug_act_residual_q8_256_avx2;
     TUG_LINEAR_TYPES(SET_AVX2)
+    TUG_LINEAR_BLOCKS(SET_PACKED_AVX2)
 
     if (level < TUG_CPU_AVX512) return;
     TUG_LINEAR_FLOATS(SET_AVX512)

@@ -31,7 +31,9 @@
     tug_linear_fn tug_linear_##name##_ref; \
     tug_linear_fn tug_linear_##name##_avx2;
 #define DECLARE_AVX512(type, name, act) tug_linear_fn tug_linear_##name##_avx512;
-#define DECLARE_PACKED(type, name, act) tug_linear_fn tug_packed_##name##_avx512;
+#define DECLARE_PACKED(type, name, act)     \
+    tug_linear_fn tug_packed_##name##_avx2; \
+    tug_linear_fn tug_packed_##name##_avx512;
 TUG_LINEAR_TYPES(DECLARE_LINEAR)
 TUG_LINEAR_FLOATS(DECLARE_AVX512)
 TUG_LINEAR_BLOCKS(DECLARE_PACKED)
@@ -49,5 +51,7 @@ tug_act_residual_fn tug_act_residual_q8_256_ref;
 /* The same bits as ref; AVX-512 uses these too, conversion is a small part of the work. */
 tug_act_convert_fn tug_act_q8_32_avx2;
 tug_act_convert_fn tug_act_q8_256_avx2;
+tug_act_residual_fn tug_act_residual_q8_32_avx2;
+tug_act_residual_fn tug_act_residual_q8_256_avx2;
 
 #endif

@@ -28,7 +28,9 @@ typedef struct walk {
     tug_rng rng;
     tug_buf text;
     size_t free;
-    const vocab *v; /* NULL: bytes */
+    const vocab *v;       /* NULL: bytes */
+    const tug_json *keys; /* the schema, where required keys are looked for */
+    bool last_required;   /* one of them was taken just now */
 } walk;
 
 static size_t below(tug_rng *rng, size_t n) {
@@ -40,11 +42,64 @@ static void take(walk *w, tug_str s) {
     tug_buf_str(&w->text, s);
 }
 
+static bool after_parameter(const walk *w) {
+    static const char open[] = "<parameter=";
+    const size_t n = sizeof open - 1;
+    return w->text.n >= n && memcmp(w->text.p + w->text.n - n, open, n) == 0;
+}
+
+/* Puts one of the required keys that may come into *key, wherever in the schema they are:
+ * among any others they have to be aimed at.  *n counts those that may. */
+static void find_required(walk *w, const tug_json *schema, tug_buf *key, size_t *n) {
+    const size_t inside = schema->kind == TUG_JSON_OBJECT  ? 2 * (size_t)schema->n
+                          : schema->kind == TUG_JSON_ARRAY ? schema->n
+                                                           : 0;
+    const tug_json *const names = tug_json_get(schema, "required");
+    for (size_t i = 0; tug_json_is(names, TUG_JSON_ARRAY) && i < names->n; i++) {
+        const tug_json *const name = tug_json_at(names, i);
+        tug_buf text = {0};
+        tug_json_writer out = tug_json_writer_make(&text, TUG_JSON_COMPACT);
+        if (after_parameter(w) && name->kind == TUG_JSON_STRING) {
+            tug_buf_str(&text, tug_json_text(name));
+            tug_buf_char(&text, '>');
+        } else {
+            tug_json_write_value(&out, name);
+        }
+        if (tug_constraint_allows(w->c, tug_buf_view(&text)) &&
+            below(&w->rng, ++*n) == 0) {
+            tug_buf_clear(key);
+            tug_buf_str(key, tug_buf_view(&text));
+        }
+        tug_buf_free(&text);
+    }
+    for (size_t i = 0; i < inside; i++) find_required(w, tug_json_at(schema, i), key, n);
+}
+
+/* Not twice one after the other: a string would take them for ever. */
+static bool take_required(walk *w) {
+    tug_buf key = {0};
+    size_t n = 0;
+    if (!w->last_required && w->keys) find_required(w, w->keys, &key, &n);
+    w->last_required = n > 0;
+    if (n) take(w, tug_buf_view(&key));
+    tug_buf_free(&key);
+    return n > 0;
+}
+
 /* What closes something, the most closing first; then values that need little. */
 static bool take_closer(walk *w) {
     static const char *const closers[] = {
-        "\n</tool_call>", "</function>", "\n</parameter>\n", "\"", "}", "]", "0", "null",
-        "false",          "[",           "{",
+        "\n</parameter>\n",
+        "\"",
+        "</function>",
+        "\n</tool_call>",
+        "}",
+        "]",
+        "0",
+        "null",
+        "false",
+        "[",
+        "{",
     };
     for (size_t i = 0; i < sizeof closers / sizeof *closers; i++) {
         const tug_str s = tug_str_of(closers[i]);
@@ -103,12 +158,13 @@ static bool run(walk *w) {
         if (tug_constraint_is_done(w->c)) return true;
         const bool late = w->text.n >= w->free;
         if (tug_constraint_may_end(w->c) && (late || below(&w->rng, 4) == 0)) return true;
+        if (late && take_required(w)) continue;
         if (late && take_closer(w)) continue;
         char bytes[256];
         const size_t n = allowed_bytes(w, bytes);
         if (n == 0) return tug_constraint_may_end(w->c);
-        if (w->v ? !take_token(w, bytes, n) : false) return false;
-        if (!w->v) take(w, tug_str_make(&bytes[below(&w->rng, n)], 1));
+        if (w->v && !late && !take_token(w, bytes, n)) return false;
+        if (!w->v || late) take(w, tug_str_make(&bytes[below(&w->rng, n)], 1));
     }
     return false;
 }
@@ -186,6 +242,7 @@ static void answer(tug_str line, const vocab *v) {
         .schema = schema,
     };
     walk w = {.free = number(request, "free"),
+              .keys = schema,
               .v = tug_json_get(request, "tokens")->v.truth ? v : NULL};
     tug_rng_seed(&w.rng, number(request, "seed"));
     if (tug_constraint_create(&w.c, &spec, &err) != TUG_OK) exit(1);

@@ -71,8 +71,7 @@ void tug_act_q8_256_ref(void *dst, const float *x, int64_t n) {
     }
 }
 
-/* What a converted row leaves out. Scalar at every level: one pass over an activation,
- * against many over the weights. */
+/* What a converted row leaves out. */
 void tug_act_residual_q8_32_ref(float *r, const void *act, const float *x, int64_t n) {
     const tug_act_q8_32 *rows = act;
     for (int64_t i = 0; i < n; i++) {

@@ -1,8 +1,6 @@
 /* linear_avx512.h - what the AVX-512 linear kernels over packed rows share.
  *
- * Weights come in groups of 16 rows, packed as in quant/packed.h: a line is 64 bytes, one
- * dword of each row.  A quad is a register of 4 neighbouring columns of the 16 rows, as
- * bytes: what VPDPBUSD multiplies by 4 activations, broadcast.
+ * A line is a register; a quad is what VPDPBUSD multiplies by 4 activations, broadcast.
  * SPDX-License-Identifier: MIT */
 #ifndef TUG_KERNELS_CPU_X86_LINEAR_AVX512_H
 #define TUG_KERNELS_CPU_X86_LINEAR_AVX512_H
@@ -12,17 +10,12 @@
 #include <string.h>
 
 #include "kernels/cpu/kernels.h"
-#include "kernels/cpu/x86/linear_rows.h"
-#include "quant/packed.h"
+#include "kernels/cpu/x86/linear_packed.h"
 
 enum {
-    LINE = 4 * TUG_PACK_ROWS,
-    FIELD = 2 * TUG_PACK_ROWS,
     TILE_TOKENS = 6,
     BLOCK_TOKENS = 192, /* tokens that meet a panel before it is made again */
     GEMV_TOKENS = 4,    /* tokens that share unpacked registers */
-    /* How far ahead of its use a stream of packed weights is asked for. */
-    AHEAD = 8192,
 };
 
 /* sum += products of unsigned bytes of u and signed bytes of s, four to a lane; and of
@@ -75,20 +68,6 @@ INLINE __m512i merged(__m512i a, int mask_a, __m512i b, int mask_b) {
 /* (16,) f32 of as many f16. */
 INLINE __m512 widen_f16(const uint8_t *field) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)field));
-}
-
-/* Asks for what comes AHEAD of `n_bytes` at p in a stream; past its end that is whatever
- * lies there, or nothing. */
-INLINE void stream(const uint8_t *p, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i += 64) _mm_prefetch(p + AHEAD + i, _MM_HINT_T0);
-}
-
-/* The fields of a group lie behind its bodies, out of that stream: asks for those of the
- * next group, (n_bytes,), one group (group_bytes) ahead. */
-INLINE void stream_fields(const uint8_t *field, size_t n_bytes, size_t group_bytes) {
-    for (size_t i = 0; i < n_bytes; i += 64) {
-        _mm_prefetch(field + group_bytes + i, _MM_HINT_T0);
-    }
 }
 
 /* y of n_panels * 16 rows from r0, tokens [t0, t0 + n_tok) = sum (n_tok, n_panels, 16). */

@@ -39,7 +39,12 @@ debian() {
 
 # npm of our own Node where it is there, so that a package is chosen for that Node; any other
 # npm is good enough to fetch it.
-npm_install() {
+npm_reason() {
+    { grep -iE '^(npm err|error)' "$1" | grep -vE ' code |complete log' || tail -n 1 "$1"; } |
+        head -n 1 | cut -c 1-200
+}
+
+install() {
     local dir=$1 bin=$root/node/node_modules
     shift
     printf '{"private": true}\n' >"$dir/package.json" || return 1
@@ -69,8 +74,7 @@ install() {
         printf 'installed %s: %s\n' "$name" "$*"
     else
         rm -rf "$dir"
-        printf 'skip %s: could not be installed (%s)\n' "$name" \
-            "$(grep -v '^ *$' "$log" | tail -n 1 | cut -c 1-200)"
+        printf 'skip %s: could not be installed (%s)\n' "$name" "$(reason "$log")"
     fi
 }
 

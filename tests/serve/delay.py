@@ -25,8 +25,10 @@ CONTEXT = 131072
 SAY = "Patience was rewarded."
 ASK = "Say something, use no tool."
 PATIENCE_S = 400  # beyond the delay: starting agents, computing their prompts on a busy machine
-# Requests of one task: opencode asks for a title as well.
-REQUESTS = {"opencode": 2}
+# What else is asked, once: opencode wants a title meanwhile, qwen-code something to remember
+# afterwards, for which nobody has to wait.
+REQUESTS = {"opencode": 2, "qwen-code": 2}
+AFTERWARDS = {"when": "managed memory extraction", "say": "Nothing to remember.", "times": 0}
 MORE = {"aider": ["--no-git", "--chat-mode", "ask"]}
 # What an SDK is asked to do (delay_sdk.py, delay_sdk.mjs): API, streamed or whole.
 WAYS = ["chat-stream", "chat-whole", "responses-stream", "responses-whole", "messages-stream", "messages-whole"]
@@ -60,7 +62,7 @@ def is_installed(name):
 def wait_for(name, delay, model, folder):
     home = os.path.join(folder, name.replace(" ", "-"))
     os.makedirs(home)
-    script = [{"say": SAY, "times": 0, "prefill_s": delay}]
+    script = [AFTERWARDS, {"say": SAY, "times": 0, "prefill_s": delay}]
     with Server("-c", str(CONTEXT), "-t", "1", "--alias", "tug-test", script=script, model=model) as server:
         start = time.monotonic()
         process = (start_agent if name in AGENTS else start_sdk)(name, server, home)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# tsan.sh - what has threads under ThreadSanitizer: the golden model, the HTTP server.
+# tsan.sh - what has threads under ThreadSanitizer: the golden model, the servers.
 set -eu
 cd "$(dirname "$0")/.."
 make -s -j2 SAN=tsan build-tsan/tests/golden/test_golden build-tsan/tests/unit/test_threads \
@@ -7,4 +7,6 @@ make -s -j2 SAN=tsan build-tsan/tests/golden/test_golden build-tsan/tests/unit/t
 build-tsan/tests/unit/test_threads
 build-tsan/tests/golden/test_golden "$(ls tests/golden/data/*.gold | head -n 1)"
 build-tsan/tests/unit/test_http
+make -s -j2 SAN=tsan build-tsan/tug
+TUG=build-tsan/tug python3 tests/cli/test_serve.py
 HTTP_ECHO=build-tsan/tests/serve/http_echo python3 tests/cli/test_http.py H1 H4 S1 S4 tls

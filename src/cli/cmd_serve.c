@@ -43,7 +43,7 @@ static const struct option long_options[] = {
     {"tls-key", required_argument, NULL, OPT_KEY},
     {"api-key-file", required_argument, NULL, OPT_API_KEYS},
     {"insecure-no-auth", no_argument, NULL, OPT_OPEN},
-    {"allow-host", required_argument, NULL, OPT_ALLOW_HOST},
+    {"allowed-host", required_argument, NULL, OPT_ALLOW_HOST},
     {"cors-origin", required_argument, NULL, OPT_CORS},
     {"alias", required_argument, NULL, OPT_ALIAS},
     {"parallel", required_argument, NULL, OPT_PARALLEL},
@@ -77,7 +77,7 @@ static const char help[] =
     "      --tls-cert, --tls-key FILE   PEM; https instead of http\n"
     "      --api-key-file FILE   one key a line, readable by you alone (chmod 600)\n"
     "      --insecure-no-auth    a host other than this one, without keys\n"
-    "      --allow-host NAME     a further name of this server; may be repeated\n"
+    "      --allowed-host NAME   a further name of this server; may be repeated\n"
     "      --cors-origin URL     a web page that may call us; may be repeated\n"
     "\n"
     "work\n"

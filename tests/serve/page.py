@@ -5,8 +5,8 @@
 
 Needs Playwright (PyPI) and Chromium (Debian's is enough).  Most tests run against a small
 mock with the built-in page, its policy, and states and streams that they choose; those named
-test_real_server run against `tug serve` (TUG=build/tug, and build/tests/tug-scripted beside
-it) with the tiny model.
+test_real_server run against `tug serve` (build/tests/tug-scripted beside TUG=build/tug) with
+the tiny model reading and scripted tokens as its answer.
 """
 import argparse
 import copy
@@ -341,7 +341,9 @@ def test_keyboard_alone(browser, mock):
 # ---- the real server -------------------------------------------------------------------
 
 def test_real_server(browser, _):
-    with Server() as server:
+    # what the model says by itself may be as long as it likes
+    script = [{"say": "Here it is:\n```python\ndef add(a, b):\n    return a + b\n```\n", "times": 0}]
+    with Server(script=script) as server:
         tab = Tab(browser, server)
         with tab:
             page = tab.ready()
@@ -381,7 +383,8 @@ def test_real_server_with_a_key(browser, _):
     with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
         keys.write("sk-of-this-test\n")
         keys.flush()
-        with Server("--api-key-file", keys.name) as server, Tab(browser, server) as page:
+        script = [{"say": "Hello.", "times": 0}]
+        with Server("--api-key-file", keys.name, script=script) as server, Tab(browser, server) as page:
             expect(page.locator("#key-dialog")).to_be_visible()
             page.fill("#key", "sk-of-another")
             page.keyboard.press("Enter")

@@ -448,7 +448,7 @@ static void test_references(void **state) {
 static void test_json_is_bounded(void **state) {
     (void)state;
     fixture f;
-    *(&f) = (fixture){.spec = {.format = TUG_FORMAT_JSON}};
+    f = (fixture){.spec = {.format = TUG_FORMAT_JSON}};
     restart(&f);
     put(&f, "{\"a\":");
     int n = 0;

@@ -39,12 +39,7 @@ debian() {
 
 # npm of our own Node where it is there, so that a package is chosen for that Node; any other
 # npm is good enough to fetch it.
-npm_reason() {
-    { grep -iE '^(npm err|error)' "$1" | grep -vE ' code |complete log' || tail -n 1 "$1"; } |
-        head -n 1 | cut -c 1-200
-}
-
-install() {
+npm_install() {
     local dir=$1 bin=$root/node/node_modules
     shift
     printf '{"private": true}\n' >"$dir/package.json" || return 1
@@ -61,6 +56,11 @@ pip_install() {
     shift
     python3 -c 'import venv, ensurepip' 2>/dev/null || debian python3-venv
     python3 -m venv "$dir" && "$dir/bin/pip" install -q "$@"
+}
+
+reason() {
+    { grep -iE '^(npm err|error)' "$1" | grep -vE ' code |complete log' || tail -n 1 "$1"; } |
+        head -n 1 | cut -c 1-200
 }
 
 install() {

@@ -28,7 +28,7 @@ LAYERS = {
     "http": ["base"],
     "calls": ["base", "json"],
     "api": ["base", "json", "chat", "calls"],
-    "serve": ["base", "json", "tokenizer", "chat", "calls", "api", "http", "engine", "include"],
+    "serve": ["base", "json", "tokenizer", "chat", "calls", "api", "http", "memory", "engine", "include"],
     "cli": ["base", "bench", "serve", "json", "quant", "gguf", "tokenizer", "chat", "synth", "engine", "include"],
 }
 LIMIT = {".c": 800, ".h": 400, ".cu": 800, ".cuh": 400}

@@ -84,12 +84,18 @@ tug_status tug_serve_prompt(tug_serve *s, const tug_api_request *r, tug_arena *a
 
 void tug_ep_answer(tug_serve *s, tug_http_exchange *x, tug_api api) {
     tug_job *job = NULL;
+    if (!tug_serve_reserve(s)) {
+        tug_serve_refuse(x, api, TUG_FAULT_UNAVAILABLE,
+                         tug_str_of("too many requests are waiting; try again in a "
+                                    "moment"));
+        return;
+    }
     tug_job_create(&job, s, x, api);
-    if (!job) return;
-    if (tug_serve_enqueue(s, job)) return;
-    tug_job_fail(job, TUG_ENOMEM,
-                 tug_str_of("too many requests are waiting; try again in a moment"));
-    tug_job_destroy(&job);
+    if (job) {
+        tug_serve_enqueue(s, job);
+    } else {
+        tug_serve_unreserve(s);
+    }
 }
 
 static tug_status counted(tug_serve *s, tug_http_exchange *x, tug_api api,

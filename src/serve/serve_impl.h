@@ -34,7 +34,7 @@ struct tug_serve {
     pthread_mutex_t lock;
     pthread_cond_t wake; /* the worker's: something changed */
     tug_job *jobs;       /* in the order of arrival */
-    int n_jobs, n_running;
+    int n_jobs, n_running; /* n_jobs: with the places that are reserved */
     bool draining, stopping;
 
     pthread_t worker, pulse;
@@ -45,10 +45,17 @@ struct tug_serve {
     tug_script script;                  /* under front */
 };
 
-/* Puts a job at the end of the queue; false when it is full or the server drains. */
-bool tug_serve_enqueue(tug_serve *s, tug_job *job);
+/* A place in the queue; false when it is full or the server drains.  Asked for before
+ * anything of an answer is sent, so that there can still be a 503. */
+bool tug_serve_reserve(tug_serve *s);
+void tug_serve_unreserve(tug_serve *s);
+/* Puts a job on the place that was reserved for it. */
+void tug_serve_enqueue(tug_serve *s, tug_job *job);
 /* Takes it out and destroys it. */
 void tug_serve_remove(tug_serve *s, tug_job *job);
+
+/* Ends all jobs with the news that the server stops; on the worker, or after it. */
+void tug_worker_cancel_all(tug_serve *s);
 
 /* The threads.  ud is the tug_serve. */
 void *tug_worker_main(void *ud);

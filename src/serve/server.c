@@ -3,24 +3,34 @@
 #include <time.h>
 
 #include "base/sys.h"
+#include "memory/meminfo.h"
 #include "serve/serve_impl.h"
 
 enum { DEFAULT_SESSIONS = 4, DEFAULT_QUEUE = 256 };
 
 /* ---- the list of jobs ---------------------------------------------------------------- */
 
-bool tug_serve_enqueue(tug_serve *s, tug_job *job) {
+bool tug_serve_reserve(tug_serve *s) {
     (void)pthread_mutex_lock(&s->lock);
     const bool fits = s->n_jobs < s->config.n_queue && !s->draining && !s->stopping;
-    if (fits) {
-        tug_job **end = &s->jobs;
-        while (*end) end = &(*end)->next;
-        *end = job;
-        s->n_jobs++;
-        (void)pthread_cond_signal(&s->wake);
-    }
+    if (fits) s->n_jobs++;
     (void)pthread_mutex_unlock(&s->lock);
     return fits;
+}
+
+void tug_serve_unreserve(tug_serve *s) {
+    (void)pthread_mutex_lock(&s->lock);
+    s->n_jobs--;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+void tug_serve_enqueue(tug_serve *s, tug_job *job) {
+    (void)pthread_mutex_lock(&s->lock);
+    tug_job **end = &s->jobs;
+    while (*end) end = &(*end)->next;
+    *end = job;
+    (void)pthread_cond_signal(&s->wake);
+    (void)pthread_mutex_unlock(&s->lock);
 }
 
 void tug_serve_remove(tug_serve *s, tug_job *job) {
@@ -86,6 +96,7 @@ static tug_status make_locks(tug_serve *s, tug_err *err) {
 }
 
 static tug_status make_parts(tug_serve *s, tug_err *err) {
+    if (s->config.cache_bytes == 0) s->config.cache_bytes = tug_memory_available() / 2;
     const tug_prompt_cache_params cache = {.ceiling_bytes = s->config.cache_bytes,
                                            .max_sessions = s->config.n_sessions,
                                            .n_ctx = s->config.n_ctx,
@@ -178,6 +189,8 @@ void tug_serve_stop(tug_serve **server) {
     if (s->have_locks) stop_threads(s);
     tug_http_server *http = s->http;
     if (http) tug_http_stop(&http);
+    /* A request that was being checked while the worker ended. */
+    if (s->cache) tug_worker_cancel_all(s);
     tug_prompt_cache_destroy(&s->cache);
     tug_replay_destroy(&s->replay);
     tug_encoder_destroy(&s->encoder);

@@ -241,8 +241,7 @@ static void wait_for_work(tug_serve *s, double next) {
     (void)pthread_cond_timedwait(&s->wake, &s->lock, &until);
 }
 
-/* The server is stopping: nobody adds jobs any more. */
-static void cancel_all(tug_serve *s) {
+void tug_worker_cancel_all(tug_serve *s) {
     for (;;) {
         (void)pthread_mutex_lock(&s->lock);
         tug_job *job = s->jobs;
@@ -270,6 +269,6 @@ void *tug_worker_main(void *ud) {
         if (stopping) break;
         for (int i = 0; i < r.n; i++) step(r.job[i], r.decoding || r.n > 1);
     }
-    cancel_all(s);
+    tug_worker_cancel_all(s);
     return NULL;
 }

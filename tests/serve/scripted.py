@@ -199,8 +199,8 @@ def test_alive_during_a_long_prefill():
 
 def test_queue_keeps_order_and_is_bounded():
     with Server("--parallel", "1", "--queue", "4", script=always("One two three.", token_s=0.05)) as s:
-        def one(_):
-            a = chat(s)
+        def one(i):
+            a = chat(s, stream=i % 2 == 0)
             return a.status, a.headers.get("retry-after")
         with concurrent.futures.ThreadPoolExecutor(12) as pool:
             found = list(pool.map(one, range(12)))

@@ -147,6 +147,13 @@ static void wake(void *ud) {
     pthread_mutex_unlock(&lock);
 }
 
+/* False: the client has gone since the job was last looked at. */
+static bool sent(job *j, const char *bytes, size_t n) {
+    if (tug_http_write(j->x, tug_str_make(bytes, n), NULL) == TUG_OK) return true;
+    n_gone++;
+    return false;
+}
+
 /* One event, or a piece; true: the job is over. */
 static bool write_some(job *j) {
     static char filler[FLOOD_PIECE];
@@ -163,12 +170,12 @@ static bool write_some(job *j) {
     if (j->kind == JOB_FLOOD) {
         const long n = j->n - j->at < FLOOD_PIECE ? j->n - j->at : FLOOD_PIECE;
         j->at += n;
-        return tug_http_write(j->x, tug_str_make(filler, (size_t)n), NULL) != TUG_OK;
+        return !sent(j, filler, (size_t)n);
     }
     const int n = snprintf(text, sizeof text, "data: %06ld %.*s\n\n", j->at++,
                            (int)(j->size < 900 ? j->size : 900), filler);
     n_written++;
-    return tug_http_write(j->x, tug_str_make(text, (size_t)n), NULL) != TUG_OK;
+    return !sent(j, text, (size_t)n);
 }
 
 static bool step(job *j, double now) {

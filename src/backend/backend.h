@@ -160,4 +160,8 @@ void tug_op_delta(tug_backend *be, const tug_delta_shape *s, float *out,
 void tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float *x,
                 const float *router_logits, int n_used, int64_t n_tok);
 
+/* The experts that the last tug_op_moe chose, (n_tok, n_used), increasing for each token;
+ * valid until the next op. */
+const int32_t *tug_backend_routed(const tug_backend *be);
+
 #endif

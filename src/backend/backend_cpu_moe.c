@@ -251,3 +251,7 @@ void tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float
                  1, down_pieces, &j);
     tug_cpu_for(be, n_tok, 16, n_tok * n_used * w->down.n_rows, combine_tokens, &j);
 }
+
+const int32_t *tug_backend_routed(const tug_backend *be) {
+    return be->routing.ids;
+}

@@ -37,13 +37,17 @@ static void mix(const tug_net *net, const tug_layer *l, tug_state *st, int i_kin
     tug_op_add(net->be, x, s->h, n_tok, shape->dim);
 }
 
-static void layer_moe(const tug_net *net, const tug_layer *l, tug_scratch *s,
-                      int64_t n_tok) {
+static void layer_moe(const tug_net *net, int layer, tug_scratch *s, int64_t n_tok) {
     const tug_shape *shape = &net->shape;
+    const tug_layer *l = &net->weights.layer[layer];
     tug_stage_enter(net->be, TUG_STAGE_ROUTER); /* the op goes over to EXPERTS */
     tug_op_rmsnorm(net->be, s->h, s->x, l->ffn_norm, n_tok, shape->dim, shape->eps);
     tug_op_project(net->be, &l->router, 1, s->router, shape->n_expert, s->h, n_tok);
     tug_op_moe(net->be, &l->moe, s->mixed, s->h, s->router, shape->n_expert_used, n_tok);
+    if (net->on_routes) {
+        net->on_routes(net->routes_ud, layer, tug_backend_routed(net->be),
+                       shape->n_expert_used, n_tok);
+    }
     tug_op_add(net->be, s->x, s->mixed, n_tok, shape->dim);
 }
 
@@ -84,7 +88,7 @@ void tug_forward(const tug_net *net, tug_state *st, tug_scratch *s, const int32_
         }
         tap(net, i, TUG_TAP_MIXER, s, n_tok);
 
-        layer_moe(net, l, s, n_tok);
+        layer_moe(net, i, s, n_tok);
         tap(net, i, TUG_TAP_LAYER, s, n_tok);
     }
     st->n_tokens += n_tok;

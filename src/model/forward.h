@@ -7,6 +7,7 @@
 #include "memory/state.h"
 #include "model/shape.h"
 #include "model/weights.h"
+#include "tug_profile.h"
 
 /* A look at the residual stream, for tests and instruments: x (n_tok, dim) after the
  * mixer of a layer, and after its experts. */
@@ -20,6 +21,8 @@ typedef struct tug_net {
     tug_backend *be; /* borrowed */
     tug_tap_fn *tap; /* or NULL */
     void *tap_ud;
+    tug_routes_fn *on_routes; /* or NULL */
+    void *routes_ud;
 } tug_net;
 
 /* Buffers of one forward pass, all owned, sized for max_tok tokens. */

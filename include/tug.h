@@ -106,8 +106,10 @@ TUG_NODISCARD tug_status tug_session_create(tug_session **out, tug_model *model,
 void tug_session_destroy(tug_session **session);
 
 /* Computes n >= 1 more tokens.  TUG_ERANGE when they do not fit in the context or an id is
- * no token (TUG_ENOMEM: see save points); then nothing has changed.  After TUG_ECANCELED, tug_session_n_tokens says how
- * many were kept, and the logits are those of the last one kept. */
+ * no token (TUG_ENOMEM: see save points); then nothing has changed.  After TUG_ECANCELED,
+ * tug_session_n_tokens says how many were kept, and the logits are those of the last one
+ * kept.  TUG_EIO: weights could not be read from the file; the session has no tokens any
+ * more, its save points are as good as before. */
 TUG_NODISCARD tug_status tug_session_append(tug_session *session, const int32_t *ids,
                                             int64_t n, tug_err *err);
 

@@ -157,7 +157,10 @@ static tug_status check_ids(const tug_session *s, const int32_t *ids, int64_t n,
     return TUG_OK;
 }
 
-static void run_pass(tug_session *s, const int32_t *ids, int64_t n_tok) {
+/* On failure the recurrent state is somewhere in the middle of a token: the session begins
+ * anew.  Its save points hold states of their own and can still be restored. */
+static tug_status run_pass(tug_session *s, const int32_t *ids, int64_t n_tok,
+                           tug_err *err) {
     tug_recorder *r = &s->model->recorder;
     if (r->clock) {
         tug_work_add_pass(r->work, &s->model->net, &s->state, s->state.n_tokens, n_tok);
@@ -165,7 +168,10 @@ static void run_pass(tug_session *s, const int32_t *ids, int64_t n_tok) {
         r->n_batches++;
     }
     memcpy(s->ids + s->state.n_tokens, ids, (size_t)n_tok * sizeof *ids);
-    tug_forward(&s->model->net, &s->state, &s->model->scratch, ids, n_tok);
+    const tug_status status =
+        tug_forward(&s->model->net, &s->state, &s->model->scratch, ids, n_tok, err);
+    if (status != TUG_OK) tug_session_reset(s);
+    return status;
 }
 
 static void run_head(tug_session *s, int64_t row, int64_t n, float *logits) {
@@ -194,7 +200,7 @@ tug_status tug_session_append_each(tug_session *s, const int32_t *ids, int64_t n
     TUG_TRY(tug_session_keep_rows(s, n, err));
     for (int64_t at = 0; at < n;) {
         const int64_t n_tok = n - at < s->n_batch ? n - at : s->n_batch;
-        run_pass(s, ids + at, n_tok);
+        TUG_TRY(run_pass(s, ids + at, n_tok, err));
         if (fn && first < at + n_tok) {
             report_rows(s, first > at ? first - at : 0, n_tok, at, fn, ud);
         }

@@ -48,6 +48,11 @@ typedef struct tug_model_params {
     const char *cpu_level;    /* NULL or "auto", "ref", "avx2", "avx512" */
     tug_progress_fn *on_load; /* may be NULL; bytes */
     void *ud;
+    /* When not all weights fit beside what sessions will need, experts are read from the
+     * file as they are wanted (docs/EXPERTS.md). */
+    uint64_t ram_bytes; /* the most that weights and sessions take; 0: what is free */
+    int64_t n_ctx;      /* context of the sessions to come; 0: 32768 */
+    int64_t n_batch;    /* as in tug_session_params */
 } tug_model_params;
 
 typedef struct tug_model_info {
@@ -88,8 +93,8 @@ typedef enum tug_kv_cache_type {
 
 typedef struct tug_session_params {
     int64_t n_ctx;   /* tokens; 0: what the model was trained for, as far as it fits */
-    int64_t n_batch; /* tokens computed at once in prefill; 0: 2048, or 512 if memory is
-                        short */
+    int64_t n_batch; /* tokens computed at once in prefill; 0: what the model was opened
+                        for: 2048, or as memory is */
     tug_kv_cache_type kv_type;
     tug_progress_fn *on_prefill; /* may be NULL; tokens of the current append */
     void *ud;

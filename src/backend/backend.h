@@ -141,9 +141,9 @@ bool tug_backend_supports(const tug_backend *be, tug_type type);
  * rows are whole groups.) */
 bool tug_backend_packs(const tug_backend *be, const tug_weight *w);
 
-/* Packs all matrices of w into dst (n_mat * n_rows * row_bytes,) and makes w a view of
- * that; w is one that tug_backend_packs says yes to. */
-void tug_backend_pack(tug_backend *be, tug_weight *w, uint8_t *dst);
+/* Packs n_rows rows, whole groups, at src into dst; they do not overlap. */
+void tug_backend_pack(tug_backend *be, tug_type type, uint64_t row_bytes, int64_t n_rows,
+                      uint8_t *dst, const uint8_t *src);
 
 /* One matrix that is packed where it lies. */
 typedef struct tug_pack_piece {

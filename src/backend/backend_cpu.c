@@ -91,29 +91,26 @@ bool tug_backend_packs(const tug_backend *be, const tug_weight *w) {
 }
 
 typedef struct pack_job {
-    const tug_weight *w;
+    tug_type type;
+    uint64_t row_bytes;
     uint8_t *dst;
-    int64_t groups; /* of 16 rows, per matrix */
+    const uint8_t *src;
 } pack_job;
 
 static void pack_groups(void *ud, int64_t begin, int64_t end, int thread) {
     (void)thread;
     const pack_job *j = ud;
-    const tug_weight *w = j->w;
     for (int64_t i = begin; i < end; i++) {
-        const int64_t row = i % j->groups * TUG_PACK_ROWS;
-        tug_pack_rows(w->type, j->dst + (uint64_t)i * TUG_PACK_ROWS * w->row_bytes,
-                      tug_weight_row(w, i / j->groups, row), w->row_bytes);
+        const uint64_t at = (uint64_t)i * TUG_PACK_ROWS * j->row_bytes;
+        tug_pack_rows(j->type, j->dst + at, j->src + at, j->row_bytes);
     }
 }
 
-void tug_backend_pack(tug_backend *be, tug_weight *w, uint8_t *dst) {
-    TUG_CHECK(tug_backend_packs(be, w));
-    pack_job j = {.w = w, .dst = dst, .groups = w->n_rows / TUG_PACK_ROWS};
-    tug_pool_for(be->pool, w->n_mat * j.groups, 16, pack_groups, &j);
-    w->data = dst;
-    w->mat_bytes = (uint64_t)w->n_rows * w->row_bytes;
-    w->packed = true;
+void tug_backend_pack(tug_backend *be, tug_type type, uint64_t row_bytes, int64_t n_rows,
+                      uint8_t *dst, const uint8_t *src) {
+    TUG_CHECK(n_rows % TUG_PACK_ROWS == 0);
+    pack_job j = {type, row_bytes, dst, src};
+    tug_pool_for(be->pool, n_rows / TUG_PACK_ROWS, 4, pack_groups, &j);
 }
 
 typedef struct pieces_job {

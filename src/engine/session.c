@@ -13,12 +13,6 @@
 #include "memory/meminfo.h"
 #include "model/work.h"
 
-/* The more tokens go through a layer together, the more share an expert's weights; their
- * work space costs about 0.2 MB a token at the full model's sizes, which a machine that is
- * short of memory has better uses for. */
-#define LARGE_BATCH      2048
-#define SMALL_BATCH      512
-#define LARGE_BATCH_FROM (UINT64_C(4) << 30) /* bytes available */
 /* Left for everything else when a context is sized by the memory there is. */
 #define SPARE_BYTES (512u << 20)
 
@@ -86,9 +80,7 @@ static tug_status create_parts(tug_session *s, const tug_session_params *p,
     const tug_state_shape shape =
         tug_net_state_shape(&s->model->net, kv_type(s->model, p->kv_type));
     int64_t n_ctx = 0, n_batch = p->n_batch;
-    if (n_batch <= 0) {
-        n_batch = tug_memory_available() < LARGE_BATCH_FROM ? SMALL_BATCH : LARGE_BATCH;
-    }
+    if (n_batch <= 0) n_batch = s->model->n_batch;
     if (p->unchecked && p->n_ctx > 0) {
         n_ctx = p->n_ctx;
     } else {

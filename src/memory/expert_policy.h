@@ -1,7 +1,9 @@
 /* expert_policy.h - what an expert's past uses say about its next one: a score.
  *
  * A policy is two functions over a few numbers per expert.  It knows nothing of slots; the
- * cache (expert_cache.h) lets the lowest score at home lose to a higher newcomer.
+ * cache (expert_cache.h) lets the lowest score at home lose to a higher newcomer.  Uses are
+ * told of all experts, also of those that are nowhere.  Time is counted in tokens, so a
+ * prompt says the same in whatever batches it comes.
  * docs/EXPERTS.md, measurements in docs/TRACE.md.  SPDX-License-Identifier: MIT */
 #ifndef TUG_MEMORY_EXPERT_POLICY_H
 #define TUG_MEMORY_EXPERT_POLICY_H
@@ -10,17 +12,19 @@
 
 #include "base/status.h"
 
-/* Of one expert of one layer; zero before its first use. */
+/* Of one expert of one layer; zero before its first use, but for heat from a profile. */
 typedef struct tug_expert_use {
     float heat;    /* the policy's own */
-    uint32_t last; /* step of its layer in which it was last used; 0: never */
+    uint32_t last; /* when it was last used: tokens of its layer until then; 0: never */
 } tug_expert_use;
 
 typedef struct tug_expert_policy {
     const char *name; /* "lru", ... */
-    /* It is used by `count` of the n_tok tokens in the step `now` (1, 2, ...). */
+    /* It is used by `count` of the n_tok tokens of a step, the last of which is the layer's
+     * token number `now` (1, 2, ...). */
     void (*use)(tug_expert_use *u, uint32_t now, int count, int n_tok);
-    /* How much it deserves a home now; never NaN. */
+    /* How much it deserves a home now; never NaN.  now - last is right when 2^32 tokens
+     * have passed. */
     double (*score)(const tug_expert_use *u, uint32_t now);
 } tug_expert_policy;
 

@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 enum { MOST = 47 };
 
@@ -40,14 +41,21 @@ static void append(char *out, size_t cap, const char *before, const char *word) 
     }
 }
 
+/* The beginning of a word is as near as one letter. */
+static int farness(const char *known, const char *word) {
+    const size_t n = strlen(word);
+    const int d = tug_plan_distance(known, word);
+    return n >= 3 && d > 1 && strncasecmp(known, word, n) == 0 ? 1 : d;
+}
+
 /* The next one after `last` in order of distance, at most `far`; NULL: no more. */
 static const char *nearest(const char *const *words, const char *word, int far,
                            const char *but) {
     const char *best = NULL;
     for (int i = 0; words[i]; i++) {
-        const int d = tug_plan_distance(words[i], word);
+        const int d = farness(words[i], word);
         if (words[i] == but || d > far) continue;
-        if (!best || d < tug_plan_distance(best, word)) best = words[i];
+        if (!best || d < farness(best, word)) best = words[i];
     }
     return best;
 }

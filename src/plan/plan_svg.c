@@ -116,6 +116,8 @@ static void scale(const picture *p, int rows) {
                        "text-anchor=\"middle\">%g</text>\n",
                        x, TOP - 6, x, bottom + 4, x, bottom + 20, v);
     }
+    tug_buf_printf(p->out, "<text x=\"%d\" y=\"%d\">GB</text>\n", LEFT + BAR_W + 4,
+                   bottom + 20);
 }
 
 static void legend(const picture *p, int y) {
@@ -137,7 +139,7 @@ void tug_plan_svg(const tug_plan_subject *s, tug_buf *out) {
     picture pic = {.out = out};
     pic.bytes = fmax((double)s->model->file_bytes,
                      fmax((double)p->ram.ceiling, (double)p->vram.ceiling));
-    const int rows = p->on_gpu ? 3 : 2, height = TOP + STEP * rows + 110;
+    const int rows = p->on_gpu ? 3 : 2, height = TOP + STEP * rows + 88;
     tug_buf_printf(out,
                    "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" "
                    "width=\"%d\" height=\"%d\" role=\"img\">\n",

@@ -23,7 +23,7 @@ static const char *const term_labels[TUG_PLAN_TERMS] = {
     [TUG_PLAN_T_DENSE] = "dense weights",     [TUG_PLAN_T_KV] = "attention",
     [TUG_PLAN_T_STATE] = "recurrent state",   [TUG_PLAN_T_EXPERTS] = "experts",
     [TUG_PLAN_T_HOST] = "experts on the CPU", [TUG_PLAN_T_LINK] = "experts over PCIe",
-    [TUG_PLAN_T_DISK] = "experts from disk",  [TUG_PLAN_T_FIXED] = "everything else",
+    [TUG_PLAN_T_DISK] = "experts from disk",  [TUG_PLAN_T_FIXED] = "overhead",
 };
 
 /* ---- places ----------------------------------------------------------------------- */

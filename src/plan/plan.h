@@ -53,10 +53,13 @@ typedef struct tug_plan_model {
     uint64_t state;      /* recurrent, of one sequence, at any length */
     uint64_t checkpoint; /* a copy of it, with the logits */
     int n_attn_layer;
-    /* Multiply-adds of one token.  A second digit of an activation is a second one. */
+    /* Multiply-adds of one token without the head, and of one routed expert. */
+    double dense_macs, expert_macs;
+    /* The same as the processor does them, by part.  A second digit of an activation is a second one, and types
+     * whose kernels take longer count for more. */
     double part_int8[TUG_PLAN_PARTS], part_f32[TUG_PLAN_PARTS];
-    double expert_int8, expert_f32; /* of one routed expert */
-    double attn_row;                /* per earlier token, in all attention layers */
+    double expert_int8, expert_f32;
+    double attn_row; /* per earlier token, in all attention layers */
     double elements; /* values that norms, gates, convolutions and sums touch */
 } tug_plan_model;
 

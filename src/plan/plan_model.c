@@ -75,11 +75,21 @@ static bool is_float(tug_type t) {
     return t == TUG_TYPE_F32 || t == TUG_TYPE_F16 || t == TUG_TYPE_BF16;
 }
 
+/* How much longer the kernels multiply weights of this type in prefill than Q3_K: from the
+ * slices in docs/performance.md. */
+static double int8_cost(tug_type t) {
+    switch (t) {
+    case TUG_TYPE_Q6_K: return 1.25;
+    case TUG_TYPE_Q8_0: return 1.1;
+    default: return 1.0;
+    }
+}
+
 static void add_macs(double macs, tug_type type, bool twice, double *int8, double *f32) {
     if (is_float(type))
         *f32 += macs;
     else
-        *int8 += twice ? 2.0 * macs : macs;
+        *int8 += macs * int8_cost(type) * (twice ? 2.0 : 1.0);
 }
 
 static void add_tensor(tug_plan_model *m, tug_str full, tug_type type,
@@ -93,12 +103,15 @@ static void add_tensor(tug_plan_model *m, tug_str full, tug_type type,
         m->embedding += bytes;
     } else if (r.kind == EXPERT) {
         if (layer < 0 || layer >= m->spec.n_layer) return;
-        m->expert[layer] += bytes / (uint64_t)m->spec.n_expert;
-        m->experts += bytes;
+        const uint64_t n_expert = (uint64_t)m->spec.n_expert, each = bytes / n_expert;
+        m->expert[layer] += each;
+        m->experts += n_expert * each;
         const double share = 1.0 / (double)m->spec.n_layer; /* a mean over layers */
+        m->expert_macs += matrix * share;
         add_macs(matrix * share, type, false, &m->expert_int8, &m->expert_f32);
     } else {
         m->dense[r.part] += bytes;
+        if (r.part != TUG_PLAN_HEAD) m->dense_macs += matrix;
         add_macs(matrix, type, r.two_digits, &m->part_int8[r.part], &m->part_f32[r.part]);
     }
 }
@@ -125,7 +138,9 @@ static void set_work(tug_plan_model *m) {
     const double n_attn = m->n_attn_layer, n_delta = (double)s->n_layer - n_attn;
     const double v = (double)(s->n_v_head * s->dv);
     const double channels = 2.0 * (double)(s->n_k_head * s->dk) + v;
-    m->part_f32[TUG_PLAN_DELTANET] += n_delta * 3.0 * v * (double)s->dk;
+    const double delta_rule = n_delta * 3.0 * v * (double)s->dk;
+    m->part_f32[TUG_PLAN_DELTANET] += delta_rule;
+    m->dense_macs += delta_rule;
     m->attn_row = n_attn * 2.0 * (double)(s->n_head * s->head_dim);
     const double experts =
         (double)(s->n_expert_used * (s->dim + 2 * s->expert_dim) + s->n_expert);
@@ -244,6 +259,11 @@ static tug_status read_sizes(tug_synth_spec *s, const tug_gguf *g, tug_err *err)
         TUG_TRY(
             size_key(g, keys[i].key, keys[i].fallback, keys[i].max, keys[i].out, err));
     }
+    if (s->n_expert_used > s->n_expert) {
+        return TUG_FAIL(
+            err, TUG_EFORMAT, "%s: a token uses %lld experts, but there are only %lld",
+            tug_gguf_path(g), (long long)s->n_expert_used, (long long)s->n_expert);
+    }
     s->dv = inner / s->n_v_head;
     s->skew = TUG_SYNTH_SKEW;
     return TUG_OK;
@@ -287,7 +307,6 @@ static void read_tensors(tug_plan_model *m, const tug_gguf *g) {
 static void share_embedding(tug_plan_model *m) {
     if (m->dense[TUG_PLAN_HEAD] > 0) return;
     m->dense[TUG_PLAN_HEAD] = m->embedding;
-    m->part_int8[TUG_PLAN_HEAD] = (double)m->spec.n_vocab * (double)m->spec.dim;
     m->embedding = 0;
 }
 

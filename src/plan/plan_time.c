@@ -246,15 +246,11 @@ static void work_cpu(const tug_plan_model *m, const tug_plan_machine *hw,
 }
 
 static void work_gpu(const tug_plan_model *m, const tug_plan_machine *hw, pass *s) {
-    double macs = 0.0;
-    for (int i = 0; i < TUG_PLAN_PARTS; i++) {
-        if (i != TUG_PLAN_HEAD) macs += m->part_int8[i] + m->part_f32[i];
-    }
-    const double experts = (m->expert_int8 + m->expert_f32) *
-                           (double)(m->spec.n_layer * m->spec.n_expert_used);
+    const double experts =
+        m->expert_macs * (double)(m->spec.n_layer * m->spec.n_expert_used);
     const double flops = hw->gpu_flops;
     s->work[TUG_PLAN_T_DENSE] =
-        fmax(2.0 * macs * s->n_tok / flops, dense_bytes(m) / vram(hw));
+        fmax(2.0 * m->dense_macs * s->n_tok / flops, dense_bytes(m) / vram(hw));
     s->work[TUG_PLAN_T_EXPERTS] = 2.0 * experts * s->n_tok / flops;
     s->work[TUG_PLAN_T_KV] = 2.0 * m->attn_row * s->n_tok * mean_depth(s) / flops;
     s->work[TUG_PLAN_T_FIXED] = (double)m->spec.n_layer * RATES.nodes * hw->node_s;

@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "base/rng.h"
+#include "base/sys.h"
 #include "plan/plan_advice.h"
 #include "plan/plan_cost.h"
 #include "plan/plan_machine.h"
@@ -102,6 +105,8 @@ static void sizes_that_quantisation_leaves(void **state) {
     assert_int_equal(m.kv_token[TUG_PLAN_KV_F16], 24576);
     assert_int_equal(m.kv_token[TUG_PLAN_KV_Q8_0], 13056);
     assert_int_equal(m.state, 36u * (32 * 128 * 128 + 3 * 8192) * 4);
+    near(m.dense_macs, 1.74e9, 0.05);
+    near(m.expert_macs * 480, 1.51e9, 0.001);
     near(m.attn_row * 2.0, 196608, 1e-9); /* operations per token and earlier token */
 }
 
@@ -192,6 +197,46 @@ static void check_plan(const tug_plan_model *m, const tug_plan *p) {
             near(wait, times[k]->ms, 1e-9);
         }
     }
+}
+
+/* Plans a file in memory; false: it was refused. */
+static bool plan_bytes(const uint8_t *bytes, uint64_t size) {
+    const tug_plan_machine hw = machine("8G,rtx3060");
+    const tug_plan_request rq = {0};
+    tug_gguf *g = NULL;
+    tug_plan_model m;
+    tug_plan p;
+    if (tug_gguf_open_memory(&g, "m.gguf", bytes, size, &err) != TUG_OK) return false;
+    tug_status s = tug_plan_model_of_file(&m, g, &err);
+    tug_gguf_close(&g);
+    if (s == TUG_OK) s = tug_plan_make(&m, &hw, &rq, &p, &err);
+    if (s == TUG_OK) check_plan(&m, &p);
+    return s == TUG_OK;
+}
+
+/* A real file's header with a few bytes changed: a plan that adds up, or one sentence. */
+static void files_that_lie(void **state) {
+    (void)state;
+    static const char path[] = "tests/golden/data/small-f32.gguf";
+    enum { HEAD = 6000, TRIES = 1500 };
+    tug_map map;
+    tug_rng rng;
+    assert_int_equal(tug_map_open(&map, path, &err), TUG_OK);
+    uint8_t *bytes = tug_alloc(map.size);
+    assert_non_null(bytes);
+    tug_rng_seed(&rng, 7);
+    int n_planned = 0;
+    for (int i = 0; i < TRIES; i++) {
+        memcpy(bytes, map.data, map.size);
+        for (int k = 0; k < 3; k++) {
+            bytes[8 + tug_rng_u64(&rng) % (HEAD - 8)] =
+                (uint8_t)(tug_rng_u64(&rng) >> 56);
+        }
+        n_planned += plan_bytes(bytes, map.size);
+    }
+    assert_in_range(n_planned, 10, TRIES - 10);
+    tug_free(bytes);
+    tug_map_close(&map);
 }
 
 static void every_byte_adds_up(void **state) {
@@ -399,12 +444,9 @@ static void slices_as_measured(void **state) {
         hw.ram_bytes_s = rows[i].gb_s * 1e9;
         const tug_plan_request rq = {.n_ctx = 2048, .routing = TUG_PLAN_SKEWED};
         const tug_plan p = make(&m, &hw, &rq);
-        print_message("%d layers %s: decode %.1f (%.1f), prefill %.0f (%.0f)\n",
-                      rows[i].n_layer, rows[i].mix, at(&p, 512)->decode.tok_s,
-                      rows[i].decode, at(&p, 2048)->prefill.tok_s, rows[i].prefill_2048);
-        near(at(&p, 512)->decode.tok_s, rows[i].decode, 0.20);
+        near(at(&p, 512)->decode.tok_s, rows[i].decode, 0.15);
         if (rows[i].prefill_2048 > 0.0) {
-            near(at(&p, 2048)->prefill.tok_s, rows[i].prefill_2048, 0.20);
+            near(at(&p, 2048)->prefill.tok_s, rows[i].prefill_2048, 0.10);
         }
     }
 }
@@ -695,6 +737,7 @@ int main(void) {
         cmocka_unit_test(sizes_that_quantisation_leaves),
         cmocka_unit_test(file_and_name_agree),
         cmocka_unit_test(names_that_are_none),
+        cmocka_unit_test(files_that_lie),
         cmocka_unit_test(every_byte_adds_up),
         cmocka_unit_test(ceilings_are_kept),
         cmocka_unit_test(more_ram_is_never_slower),

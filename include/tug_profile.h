@@ -71,6 +71,15 @@ void tug_model_profile_stop(tug_model *model, tug_profile *out);
 /* The caller's own time from now on belongs to this stage; nothing when not started. */
 void tug_model_profile_stage(tug_model *model, tug_stage stage);
 
+/* ---- routing -------------------------------------------------------------------------- */
+
+/* Called for every layer of every batch: ids (n_tok, n_used) of the chosen experts,
+ * increasing for each token, valid during the call. */
+typedef void tug_routes_fn(void *ud, int layer, const int32_t *ids, int n_used,
+                           int64_t n_tok);
+/* NULL: no longer. */
+void tug_model_on_routes(tug_model *model, tug_routes_fn *fn, void *ud);
+
 /* ---- limits of the machine ----------------------------------------------------------- */
 
 /* Of all the model's threads together, at the kernel level it uses. */

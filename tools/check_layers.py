@@ -38,7 +38,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 # Calls that must go through base/sys.h so that tests can make them fail.
 RAW_CALL = re.compile(
     r"(?<![\w.>])(malloc|calloc|realloc|free|mmap|munmap|open|close|fstat|pread|recv|send|accept4?|getrandom|"
-    r"rename|unlink|statvfs|clock_gettime|getenv)\s*\(")
+    r"rename|unlink|mlock|munlock|fcntl|posix_fadvise|statvfs|clock_gettime|getenv)\s*\(")
 STRIP = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.S)
 
 

@@ -7,9 +7,9 @@
 #include "base/sys.h"
 #include "engine/engine_impl.h"
 #include "engine/profile.h"
+#include "engine/residency.h"
 #include "engine/vocab.h"
 #include "memory/meminfo.h"
-#include "model/pack.h"
 #include "tokenizer/tokenizer.h"
 
 /* What the publisher of Qwen3-Coder-Next recommends; used when a file says nothing. */
@@ -92,9 +92,12 @@ static tug_status open_parts(tug_model *m, const tug_model_params *p, tug_err *e
     TUG_TRY(read_sampling(m, err));
     TUG_TRY(read_name(m, err));
     count_tensors(m);
-    TUG_TRY(tug_weights_pack(&m->net.weights, m->be, p->on_load, p->ud, err));
-    warm(m);
-    return TUG_OK;
+    tug_residency plan;
+    TUG_TRY(tug_residency_plan(&plan, m, p, err));
+    const tug_status s = tug_residency_load(m, &plan, p, err);
+    tug_residency_free(&plan);
+    if (s == TUG_OK && !m->experts) warm(m);
+    return s;
 }
 
 tug_status tug_model_open(tug_model **out, const tug_model_params *params, tug_err *err) {
@@ -115,6 +118,7 @@ void tug_model_close(tug_model **model) {
     if (!m) return;
     tug_recorder_close(&m->recorder);
     tug_scratch_free(&m->scratch);
+    tug_expert_store_destroy(&m->experts);
     tug_weights_free(&m->net.weights);
     tug_tokenizer_destroy(&m->tokenizer);
     tug_backend_destroy(&m->be);

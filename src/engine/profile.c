@@ -66,6 +66,11 @@ void tug_recorder_close(tug_recorder *r) {
     *r = (tug_recorder){0};
 }
 
+void tug_model_on_routes(tug_model *model, tug_routes_fn *fn, void *ud) {
+    model->net.on_routes = fn;
+    model->net.routes_ud = ud;
+}
+
 /* ---- limits -------------------------------------------------------------------------- */
 
 enum {

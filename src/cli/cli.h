@@ -38,6 +38,10 @@ TUG_NODISCARD tug_status cli_parse_i64(const char *flag, const char *text, int64
 TUG_NODISCARD tug_status cli_parse_f64(const char *flag, const char *text, double min,
                                        double max, double *out, tug_err *err);
 
+/* "20G", "800M", "1.5GB": decimal, as memory is sold by makers of disks and counted by us. */
+TUG_NODISCARD tug_status cli_parse_size(const char *flag, const char *arg, uint64_t *out,
+                                        tug_err *err);
+
 /* "1,2,3" (also spaces) to token ids, (n,) owned by the caller (tug_free). */
 TUG_NODISCARD tug_status cli_parse_ids(const char *text, int32_t **ids, int64_t *n,
                                        tug_err *err);

@@ -2,12 +2,8 @@
  * would help.  This file turns flags into a model, a machine and a request; the plan is
  * src/plan, docs/PLAN.md.  SPDX-License-Identifier: MIT */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <unistd.h>
 
-#include "base/cpu.h"
 #include "base/outfile.h"
 #include "base/sys.h"
 #include "cli/cli.h"
@@ -106,31 +102,10 @@ typedef struct options {
 
 /* ---- flags ------------------------------------------------------------------------ */
 
-/* "20G", "500M": decimal, as ceilings and files are told. */
-static tug_status parse_size(const char *flag, const char *text, uint64_t *out,
-                             tug_err *err) {
-    static const struct {
-        const char *suffix;
-        double unit;
-    } units[] = {{"K", 1e3},  {"M", 1e6},  {"G", 1e9},      {"T", 1e12},
-                 {"MB", 1e6}, {"GB", 1e9}, {"MiB", 0x1p20}, {"GiB", 0x1p30}};
-    char *end = NULL;
-    const double n = strtod(text, &end);
-    for (size_t i = 0; end != text && i < sizeof units / sizeof *units; i++) {
-        if (strcasecmp(end, units[i].suffix) != 0) continue;
-        if (!(n * units[i].unit >= 1e6 && n * units[i].unit <= 1e15)) break;
-        *out = (uint64_t)(n * units[i].unit);
-        return TUG_OK;
-    }
-    return TUG_FAIL(err, TUG_EUSAGE,
-                    "%s wants a size from 1M to 1000T, such as 20G, not '%s'", flag,
-                    text);
-}
-
 static tug_status parse_vram(options *o, const char *arg, tug_err *err) {
     o->request.no_gpu = strcmp(arg, "0") == 0;
     if (o->request.no_gpu) return TUG_OK;
-    return parse_size("--vram", arg, &o->request.vram_ceiling, err);
+    return cli_parse_size("--vram", arg, &o->request.vram_ceiling, err);
 }
 
 /* One of n words, in the order of the enum that *out is. */
@@ -194,7 +169,7 @@ static tug_status set_option(options *o, int c, const char *arg, tug_err *err) {
         TUG_TRY(cli_parse_i64("--checkpoints", arg, 0, 1 << 20, &rq->n_checkpoints, err));
         if (rq->n_checkpoints == 0) rq->n_checkpoints = -1;
         return TUG_OK;
-    case OPT_RAM: return parse_size("--ram", arg, &rq->ram_ceiling, err);
+    case OPT_RAM: return cli_parse_size("--ram", arg, &rq->ram_ceiling, err);
     case OPT_VRAM: return parse_vram(o, arg, err);
     case OPT_HARDWARE: o->hardware = arg; return TUG_OK;
     case OPT_PROBE: o->probe = true; return TUG_OK;

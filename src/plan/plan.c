@@ -387,9 +387,7 @@ static uint64_t least_ram(const tug_plan_model *m, const tug_plan_request *rq,
     return with_margin(sum);
 }
 
-uint64_t tug_plan_least_ram(const tug_plan_model *m, const tug_plan_machine *hw,
-                            const tug_plan_request *rq) {
-    (void)hw;
+uint64_t tug_plan_least_ram(const tug_plan_model *m, const tug_plan_request *rq) {
     tug_plan p = {.n_batch = rq->n_batch > 0 ? rq->n_batch : LEAST_BATCH};
     take_counts(m, rq, &p);
     return least_ram(m, rq, &p);
@@ -406,16 +404,15 @@ static int64_t longest_context(const tug_plan_model *m, const tug_plan_request *
 }
 
 /* ", or Q2_K, which needs 2.1 GB" for the largest quantisation that would fit. */
-static void smaller_fit(const tug_plan_model *m, const tug_plan_machine *hw,
-                        const tug_plan_request *rq, uint64_t ceiling, char *out,
-                        size_t cap) {
+static void smaller_fit(const tug_plan_model *m, const tug_plan_request *rq,
+                        uint64_t ceiling, char *out, size_t cap) {
     uint64_t most = 0;
     for (int i = 0; tug_synth_mix_at(i); i++) {
         tug_synth_spec spec = m->spec;
         tug_plan_model other;
         spec.mix = tug_synth_mix_at(i);
         if (tug_plan_model_make(&other, &spec, NULL) != TUG_OK) continue;
-        const uint64_t least = tug_plan_least_ram(&other, hw, rq);
+        const uint64_t least = tug_plan_least_ram(&other, rq);
         if (least > ceiling || other.file_bytes <= most) continue;
         most = other.file_bytes;
         (void)snprintf(out, cap, ", or %s, which needs %.2f GB",
@@ -423,8 +420,8 @@ static void smaller_fit(const tug_plan_model *m, const tug_plan_machine *hw,
     }
 }
 
-static tug_status refuse(const tug_plan_model *m, const tug_plan_machine *hw,
-                         const tug_plan_request *rq, const tug_plan *p, tug_err *err) {
+static tug_status refuse(const tug_plan_model *m, const tug_plan_request *rq,
+                         const tug_plan *p, tug_err *err) {
     const uint64_t least = least_ram(m, rq, p);
     const int64_t n_ctx = longest_context(m, rq, p, least);
     char shorter[48] = "", smaller[64] = "";
@@ -432,7 +429,7 @@ static tug_status refuse(const tug_plan_model *m, const tug_plan_machine *hw,
         (void)snprintf(shorter, sizeof shorter, ", or a context of %lld",
                        (long long)n_ctx);
     }
-    smaller_fit(m, hw, rq, p->ram.ceiling, smaller, sizeof smaller);
+    smaller_fit(m, rq, p->ram.ceiling, smaller, sizeof smaller);
     const bool hopeless = !shorter[0] && !smaller[0];
     return TUG_FAIL(err, TUG_ERANGE,
                     "%.60s with %lld tokens of context needs at least %.2f GB of RAM, "
@@ -471,7 +468,7 @@ tug_status tug_plan_make(const tug_plan_model *m, const tug_plan_machine *hw,
     TUG_TRY(vram_ceiling(hw, rq, &p->vram.ceiling, err));
     take_counts(m, rq, p);
     TUG_TRY(check_sizes(m, rq, p, err));
-    if (!place_with_batch(m, rq, p)) return refuse(m, hw, rq, p, err);
+    if (!place_with_batch(m, rq, p)) return refuse(m, rq, p, err);
     if (rq->policy == TUG_PLAN_SPLIT && !p->on_gpu) {
         return TUG_FAIL(err, TUG_EUSAGE,
                         "whole layers can only be split between a processor and a GPU "

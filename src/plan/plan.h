@@ -190,8 +190,7 @@ TUG_NODISCARD tug_status tug_plan_make(const tug_plan_model *model,
                                        tug_err *err);
 
 /* The least RAM (without a GPU) that the request can be planned with. */
-uint64_t tug_plan_least_ram(const tug_plan_model *model, const tug_plan_machine *machine,
-                            const tug_plan_request *request);
+uint64_t tug_plan_least_ram(const tug_plan_model *model, const tug_plan_request *request);
 
 /* Short words for people, and snake_case for programs. */
 const char *tug_plan_part_name(tug_plan_part part);

@@ -13,7 +13,8 @@ static size_t length(const char *z) {
     return n < MOST ? n : MOST;
 }
 
-int tug_plan_distance(const char *a, const char *b) {
+/* Letters to insert, remove or replace, case ignored; words of more than MOST count as MOST. */
+static int distance(const char *a, const char *b) {
     int row[MOST + 1];
     const size_t na = length(a), nb = length(b);
     for (size_t j = 0; j <= nb; j++) row[j] = (int)j;
@@ -44,7 +45,7 @@ static void append(char *out, size_t cap, const char *before, const char *word) 
 /* The beginning of a word is as near as one letter. */
 static int farness(const char *known, const char *word) {
     const size_t n = strlen(word);
-    const int d = tug_plan_distance(known, word);
+    const int d = distance(known, word);
     return n >= 3 && d > 1 && strncasecmp(known, word, n) == 0 ? 1 : d;
 }
 

@@ -4,9 +4,6 @@
 
 #include <stddef.h>
 
-/* Letters to insert, remove or replace, case ignored; words of more than 47 count as 47. */
-int tug_plan_distance(const char *a, const char *b);
-
 /* "did you mean rtx5060ti or rtx5060?", or, when nothing is near, "known are a, b, ...".
  * words ends with a NULL. */
 void tug_plan_near_words(const char *const *words, const char *word, char *out,

@@ -95,7 +95,7 @@ static double multiply(const tug_plan_machine *hw, double int8, double f32) {
     return int8 / (hw->int8_macs_s * RATES.int8) + f32 / (hw->f32_macs_s * RATES.f32);
 }
 
-/* Whole layers of experts count as one; a model's experts as their mean. */
+/* Layers differ a little; time takes their mean. */
 static double mean_expert(const tug_plan_model *m) {
     return (double)m->experts / ((double)m->spec.n_layer * (double)m->spec.n_expert);
 }

@@ -268,7 +268,7 @@ static void ceilings_are_kept(void **state) {
     const tug_plan_model m = named("qwen3-coder-next:Q3_K_M");
     const tug_plan_machine hw = machine("64G");
     tug_plan_request rq = {.n_ctx = 4096};
-    const uint64_t least = tug_plan_least_ram(&m, &hw, &rq);
+    const uint64_t least = tug_plan_least_ram(&m, &rq);
     for (uint64_t c = least; c < UINT64_C(60000000000); c += UINT64_C(1234567891)) {
         rq.ram_ceiling = c;
         const tug_plan p = make(&m, &hw, &rq);
@@ -307,7 +307,7 @@ static void the_least_is_the_least(void **state) {
     for (size_t i = 0; i < 3; i++) {
         const tug_plan_model m = named(names[i]);
         tug_plan_request rq = {.n_ctx = 4096, .n_batch = 64};
-        rq.ram_ceiling = tug_plan_least_ram(&m, &hw, &rq);
+        rq.ram_ceiling = tug_plan_least_ram(&m, &rq);
         tug_plan p = make(&m, &hw, &rq);
         for (int k = 0; k < m.spec.n_layer; k++) assert_true(p.ram_slots[k] >= 1);
         rq.ram_ceiling -= rq.ram_ceiling / 1000;

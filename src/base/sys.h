@@ -31,7 +31,7 @@ typedef struct tug_sys_table {
     /* files */
     int (*open)(const char *path, int flags, unsigned mode);
     int (*close)(int fd);
-    int (*set_flags)(int fd, int flags); /* fcntl F_SETFL */
+    int (*set_flags)(int fd, int flags);                   /* fcntl F_SETFL */
     int (*fadvise)(int fd, off_t at, off_t n, int advice); /* an errno, not -1 */
     int (*fstat)(int fd, struct stat *st);
     ssize_t (*read)(int fd, void *buf, size_t n);

@@ -4,7 +4,11 @@
  * Memory is taken in steps, and before each one the system is asked what it has left: a
  * page that is touched when nothing is left wakes the OOM killer instead of giving an error.
  * Pages are touched before they are locked, because only touching in one call
- * (MADV_POPULATE_WRITE) reports that it failed.  SPDX-License-Identifier: MIT */
+ * (MADV_POPULATE_WRITE) reports that it failed.
+ *
+ * A huge page of which a part is given back stays whole, and taken, until the kernel is
+ * short of memory; nobody would see that we gave.  MADV_COLD splits it at once.
+ * SPDX-License-Identifier: MIT */
 #include "memory/pinned.h"
 
 #include <errno.h>
@@ -89,8 +93,21 @@ static tug_status take_step(tug_pinned *p, uint64_t at, uint64_t n, tug_err *err
     return TUG_OK;
 }
 
+static void split_huge_pages(tug_pinned *p, uint64_t begin, uint64_t end) {
+    if (begin < end) (void)tug_sys.madvise(p->base + begin, end - begin, MADV_COLD);
+}
+
 static void give_pages(tug_pinned *p, uint64_t at, uint64_t n) {
     (void)tug_sys.munlock(p->base + at, n);
+    const uint64_t end = at + n;
+    const uint64_t first_whole = (at + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    const uint64_t last_whole = end / HUGE_PAGE * HUGE_PAGE;
+    if (first_whole <= last_whole) {
+        split_huge_pages(p, at, first_whole);
+        split_huge_pages(p, last_whole, end);
+    } else {
+        split_huge_pages(p, at, end);
+    }
     (void)tug_sys.madvise(p->base + at, n, MADV_DONTNEED);
 }
 

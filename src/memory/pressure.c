@@ -26,14 +26,13 @@ enum { LINE_MAX_BYTES = 4096, PATH_BYTES = 1024 };
 typedef void line_fn(void *ud, char *line);
 
 /* Calls `fn` for every line of a file, without its end; a line that is longer than any we
- * look for comes in pieces.  false: it cannot be read. */
-static bool each_line(const char *root, const char *path, line_fn *fn, void *ud) {
-    char name[2 * PATH_BYTES], buf[LINE_MAX_BYTES + 1];
-    if (snprintf(name, sizeof name, "%s%s", root, path) >= (int)sizeof name) return false;
-    const int fd = tug_sys.open(name, O_RDONLY | O_CLOEXEC, 0);
-    if (fd < 0) return false;
+ * look for is passed over in pieces.  A file that cannot be read has none. */
+static void each_line(const char *path, line_fn *fn, void *ud) {
+    char buf[LINE_MAX_BYTES + 1];
+    const int fd = tug_sys.open(path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0) return;
     size_t n = 0;
-    ssize_t got = 0;
+    ssize_t got;
     while ((got = tug_sys.read(fd, buf + n, LINE_MAX_BYTES - n)) > 0) {
         n += (size_t)got;
         buf[n] = '\0';
@@ -51,7 +50,6 @@ static bool each_line(const char *root, const char *path, line_fn *fn, void *ud)
         fn(ud, buf);
     }
     (void)tug_sys.close(fd);
-    return got == 0;
 }
 
 /* The number behind `key` at the start of a line. */
@@ -68,18 +66,17 @@ static void find_field(void *ud, char *line) {
     if (*line >= '0' && *line <= '9') f->value = strtoull(line, NULL, 10);
 }
 
-static uint64_t read_field(const char *root, const char *path, const char *key,
-                           uint64_t otherwise) {
+static uint64_t read_field(const char *path, const char *key, uint64_t otherwise) {
     field f = {key, otherwise};
-    (void)each_line(root, path, find_field, &f);
+    each_line(path, find_field, &f);
     return f.value;
 }
 
 /* A file in a group's folder that holds one number; "max" and a missing one: no limit. */
-static uint64_t read_number(const char *root, const char *dir, const char *file) {
+static uint64_t read_number(const char *dir, const char *file) {
     char path[PATH_BYTES + 64];
     (void)snprintf(path, sizeof path, "%s/%s", dir, file);
-    return read_field(root, path, "", UINT64_MAX);
+    return read_field(path, "", UINT64_MAX);
 }
 
 /* ---- control groups ------------------------------------------------------------------- */
@@ -98,9 +95,8 @@ static const group_files V2 = {
 #define NO_LIMIT ((uint64_t)1 << 62)
 
 typedef struct groups {
-    const char *root;
-    char v1[PATH_BYTES],
-        v2[PATH_BYTES]; /* our group as /proc/self/cgroup has it; "" none */
+    char v1[PATH_BYTES]; /* our group as /proc/self/cgroup has it; "": none */
+    char v2[PATH_BYTES];
     tug_pressure_sample *sample;
 } groups;
 
@@ -113,14 +109,14 @@ static uint64_t group_left(const tug_pressure_sample *s) {
 static void look_at_group(groups *g, const char *dir, const group_files *files) {
     tug_pressure_sample one = {.group_limit = UINT64_MAX};
     for (int i = 0; i < 2 && files->limits[i]; i++) {
-        const uint64_t limit = read_number(g->root, dir, files->limits[i]);
+        const uint64_t limit = read_number(dir, files->limits[i]);
         if (limit < NO_LIMIT && limit < one.group_limit) one.group_limit = limit;
     }
     if (one.group_limit == UINT64_MAX) return;
     char path[PATH_BYTES + 64];
     (void)snprintf(path, sizeof path, "%s/memory.stat", dir);
-    const uint64_t used = read_number(g->root, dir, files->used);
-    const uint64_t cache = read_field(g->root, path, files->cache, 0);
+    const uint64_t used = read_number(dir, files->used);
+    const uint64_t cache = read_field(path, files->cache, 0);
     one.group_used = used == UINT64_MAX ? 0 : used > cache ? used - cache : 0;
     if (group_left(&one) >= group_left(g->sample)) return;
     g->sample->group_limit = one.group_limit;
@@ -186,25 +182,20 @@ static void read_mount(void *ud, char *line) {
 /* ---- the sample ----------------------------------------------------------------------- */
 
 /* "some avg10=12.34 avg60=..." in whole per cent. */
-static double read_stalled(const char *root) {
-    return (double)read_field(root, "/proc/pressure/memory", "some avg10=", 0) / 100.0;
-}
-
-tug_pressure_sample tug_pressure_read_below(const char *root) {
-    tug_pressure_sample s = {.available = UINT64_MAX, .group_limit = UINT64_MAX};
-    const uint64_t kb = read_field(root, "/proc/meminfo", "MemAvailable:", UINT64_MAX);
-    if (kb < NO_LIMIT / 1024) s.available = kb * 1024;
-    s.total = read_field(root, "/proc/meminfo", "MemTotal:", 0) * 1024;
-    s.stalled = read_stalled(root);
-    groups g = {.root = root, .sample = &s};
-    if (each_line(root, "/proc/self/cgroup", read_membership, &g)) {
-        (void)each_line(root, "/proc/self/mountinfo", read_mount, &g);
-    }
-    return s;
+static double read_stalled(void) {
+    return (double)read_field("/proc/pressure/memory", "some avg10=", 0) / 100.0;
 }
 
 tug_pressure_sample tug_pressure_read(void) {
-    return tug_pressure_read_below("");
+    tug_pressure_sample s = {.available = UINT64_MAX, .group_limit = UINT64_MAX};
+    const uint64_t kb = read_field("/proc/meminfo", "MemAvailable:", UINT64_MAX);
+    if (kb < NO_LIMIT / 1024) s.available = kb * 1024;
+    s.total = read_field("/proc/meminfo", "MemTotal:", 0) * 1024;
+    s.stalled = read_stalled();
+    groups g = {.sample = &s};
+    each_line("/proc/self/cgroup", read_membership, &g);
+    each_line("/proc/self/mountinfo", read_mount, &g);
+    return s;
 }
 
 /* ---- the decision --------------------------------------------------------------------- */

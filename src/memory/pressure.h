@@ -19,8 +19,6 @@ typedef struct tug_pressure_sample {
 } tug_pressure_sample;
 
 tug_pressure_sample tug_pressure_read(void);
-/* The same below another root folder, for tests. */
-tug_pressure_sample tug_pressure_read_below(const char *root);
 
 /* Bytes that are there, and of these what may be taken: the rest is left to others. */
 uint64_t tug_pressure_available(const tug_pressure_sample *s);

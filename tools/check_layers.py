@@ -24,12 +24,14 @@ LAYERS = {
     "model": ["base", "quant", "gguf", "backend", "memory", "include"],
     "engine": ["base", "quant", "gguf", "tokenizer", "backend", "memory", "model", "include"],
     "synth": ["base", "json", "quant", "gguf", "tokenizer"],
+    "plan": ["base", "json", "quant", "gguf", "synth"],
     "bench": ["base", "json", "include"],
     "http": ["base"],
     "calls": ["base", "json"],
     "api": ["base", "json", "chat", "calls"],
     "serve": ["base", "json", "tokenizer", "chat", "calls", "api", "http", "memory", "engine", "include"],
-    "cli": ["base", "bench", "serve", "json", "quant", "gguf", "tokenizer", "chat", "synth", "engine", "include"],
+    "cli": ["base", "bench", "serve", "json", "quant", "gguf", "tokenizer", "chat", "synth", "memory", "plan",
+            "engine", "include"],
 }
 LIMIT = {".c": 800, ".h": 400, ".cu": 800, ".cuh": 400}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)

@@ -31,22 +31,6 @@ static tug_status parse_cache_type(const char *arg, tug_kv_cache_type *out,
                     arg);
 }
 
-/* "20G", "800M", "1.5GB": decimal, as memory is sold by makers of disks and counted by us. */
-static tug_status parse_size(const char *flag, const char *arg, uint64_t *out,
-                             tug_err *err) {
-    char *end;
-    const double n = strtod(arg, &end);
-    const double unit = *end == 'G' || *end == 'g' ? 1e9 : 1e6;
-    const bool known = end != arg && strchr("GgMm", *end) && *end != '\0';
-    if (known && (end[1] == '\0' || strcasecmp(end + 1, "B") == 0) && n * unit >= 1e6 &&
-        n * unit < 1e15) {
-        *out = (uint64_t)(n * unit);
-        return TUG_OK;
-    }
-    return TUG_FAIL(err, TUG_EUSAGE, "%s is a size like 20G or 800M, not '%s'", flag,
-                    arg);
-}
-
 tug_status cli_engine_option(cli_engine_options *o, int c, const char *arg,
                              tug_err *err) {
     switch (c) {
@@ -55,7 +39,7 @@ tug_status cli_engine_option(cli_engine_options *o, int c, const char *arg,
     case 't': return cli_parse_i64("--threads", arg, 1, 1024, &o->n_threads, err);
     case 'b': return cli_parse_i64("--batch-size", arg, 1, 65536, &o->n_batch, err);
     case CLI_OPT_CPU: o->cpu_level = arg; return TUG_OK;
-    case CLI_OPT_RAM: return parse_size("--ram", arg, &o->ram_bytes, err);
+    case CLI_OPT_RAM: return cli_parse_size("--ram", arg, &o->ram_bytes, err);
     case CLI_OPT_CACHE_TYPE: return parse_cache_type(arg, &o->kv_type, err);
     default: return TUG_FAIL(err, TUG_EUSAGE, "option %d is not known", c);
     }

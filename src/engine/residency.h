@@ -21,6 +21,11 @@ TUG_NODISCARD tug_status tug_residency_plan(tug_residency *r, const tug_model *m
                                             const tug_model_params *p, tug_err *err);
 void tug_residency_free(tug_residency *r);
 
+/* tug_model_open with a plan of the caller's instead, which may have fewer slots than any
+ * ceiling gives: for tests. */
+TUG_NODISCARD tug_status tug_model_open_as(tug_model **out, const tug_model_params *p,
+                                           const tug_residency *plan, tug_err *err);
+
 /* Brings the weights to where the plan has them; fills m->experts when streamed. */
 TUG_NODISCARD tug_status tug_residency_load(tug_model *m, const tug_residency *r,
                                             const tug_model_params *p, tug_err *err);

@@ -56,7 +56,7 @@ struct tug_expert_store {
     size_class *class; /* owned, (n_class,) */
     int n_class;
     const uint8_t **mats;   /* owned, (n_layer, PIECES, n_expert) */
-    tug_pack_piece *pieces; /* owned, (PIECES * n_expert,): to be packed now */
+    tug_pack_piece *pieces; /* owned: to be packed now */
     uint8_t *temp;          /* owned, (n_threads, temp_bytes) */
     size_t temp_bytes;
     uint64_t wanted_bytes;
@@ -497,7 +497,8 @@ static tug_status create_parts(tug_expert_store *s, const tug_expert_store_param
     s->layer = tug_alloc_array(n_layer, sizeof *s->layer);
     s->class = tug_alloc_array(n_layer, sizeof *s->class);
     s->mats = tug_alloc_zero(n_layer * PIECES * n_expert * sizeof *s->mats);
-    s->pieces = tug_alloc_array(PIECES * n_expert, sizeof *s->pieces);
+    /* Of a layer, or of all that landed while filling. */
+    s->pieces = tug_alloc_array(PIECES * (n_expert + DONE_AT_ONCE), sizeof *s->pieces);
     s->named = tug_alloc_array(n_expert, sizeof *s->named);
     if (!s->layer || !s->class || !s->mats || !s->pieces || !s->named) {
         return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the expert store");

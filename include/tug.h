@@ -42,44 +42,6 @@ typedef bool tug_progress_fn(void *ud, uint64_t done, uint64_t total);
 
 /* ---- model --------------------------------------------------------------------------- */
 
-typedef struct tug_model_params {
-    const char *path;         /* first (or only) part of the GGUF */
-    int n_threads;            /* 0: all processors this process may use */
-    const char *cpu_level;    /* NULL or "auto", "ref", "avx2", "avx512" */
-    tug_progress_fn *on_load; /* may be NULL; bytes */
-    void *ud;
-    /* When not all weights fit beside what sessions will need, experts are read from the
-     * file as they are wanted (docs/EXPERTS.md). */
-    uint64_t ram_bytes; /* the most that weights and sessions take; 0: what is free */
-    int64_t n_ctx;      /* context of the sessions to come; 0: 32768 */
-    int64_t n_batch;    /* as in tug_session_params */
-} tug_model_params;
-
-typedef struct tug_model_info {
-    const char *arch;      /* "qwen3next" */
-    const char *name;      /* general.name, or "" */
-    const char *cpu_level; /* in use */
-    int n_threads;
-    int64_t n_vocab, n_ctx_train, n_layer;
-    uint64_t n_params, n_bytes; /* of all tensors */
-    /* Sampling the file recommends; the model family's own where it does not. */
-    float temperature, top_p;
-    int32_t top_k;
-} tug_model_info;
-
-TUG_NODISCARD tug_status tug_model_open(tug_model **out, const tug_model_params *params,
-                                        tug_err *err);
-void tug_model_close(tug_model **model);
-tug_model_info tug_model_get_info(const tug_model *model);
-
-/* Borrowed; use it through src/tokenizer/tokenizer.h. */
-const struct tug_tokenizer *tug_model_tokenizer(const tug_model *model);
-
-/* The chat template text of the file, (n,), or NULL when it has none. */
-const char *tug_model_chat_template(const tug_model *model, size_t *n);
-
-/* ---- session ------------------------------------------------------------------------- */
-
 /* I16: int16 and one scale per row, as large as f16 and, for rows without outliers, more
  * precise; made for AVX-512, right but slow elsewhere.
  * AUTO: i16 at the level "avx512", f16 at "avx2", f32 at "ref", the specification. */
@@ -90,6 +52,52 @@ typedef enum tug_kv_cache_type {
     TUG_KV_CACHE_F32,
     TUG_KV_CACHE_I16
 } tug_kv_cache_type;
+
+typedef struct tug_model_params {
+    const char *path;         /* first (or only) part of the GGUF */
+    int n_threads;            /* 0: all processors this process may use */
+    const char *cpu_level;    /* NULL or "auto", "ref", "avx2", "avx512" */
+    tug_progress_fn *on_load; /* may be NULL; bytes */
+    void *ud;
+    /* When not all weights fit beside what sessions will need, experts are read from the
+     * file as they are wanted (docs/EXPERTS.md). */
+    uint64_t ram_bytes;        /* the most that all takes together; 0: what is free */
+    uint64_t session_bytes;    /* of these for sessions; 0: as the next three ask for */
+    int64_t n_ctx;             /* context of the session to come; 0: 32768 */
+    int64_t n_batch;           /* as in tug_session_params */
+    tug_kv_cache_type kv_type; /* as in tug_session_params */
+} tug_model_params;
+
+typedef struct tug_model_info {
+    const char *arch;      /* "qwen3next" */
+    const char *name;      /* general.name, or "" */
+    const char *cpu_level; /* in use */
+    int n_threads;
+    int64_t n_vocab, n_ctx_train, n_layer;
+    uint64_t n_params, n_bytes; /* of all tensors */
+    bool streamed;              /* experts are read from the file as they are wanted */
+    uint64_t session_bytes;     /* then: what was left free for sessions */
+    /* Sampling the file recommends; the model family's own where it does not. */
+    float temperature, top_p;
+    int32_t top_k;
+} tug_model_info;
+
+TUG_NODISCARD tug_status tug_model_open(tug_model **out, const tug_model_params *params,
+                                        tug_err *err);
+void tug_model_close(tug_model **model);
+tug_model_info tug_model_get_info(const tug_model *model);
+
+/* When experts are streamed: where the bytes are and what speed to expect, in three lines,
+ * or in the tables of `tug plan`; NULL when all weights are in memory. */
+const char *tug_model_plan(const tug_model *model, bool tables);
+
+/* Borrowed; use it through src/tokenizer/tokenizer.h. */
+const struct tug_tokenizer *tug_model_tokenizer(const tug_model *model);
+
+/* The chat template text of the file, (n,), or NULL when it has none. */
+const char *tug_model_chat_template(const tug_model *model, size_t *n);
+
+/* ---- session ------------------------------------------------------------------------- */
 
 typedef struct tug_session_params {
     int64_t n_ctx;   /* tokens; 0: what the model was trained for, as far as it fits */

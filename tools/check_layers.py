@@ -22,7 +22,7 @@ LAYERS = {
     "backend": ["base", "quant", "kernels/cpu", "include"],
     "memory": ["base", "quant", "backend"],
     "model": ["base", "quant", "gguf", "backend", "memory", "include"],
-    "engine": ["base", "quant", "gguf", "tokenizer", "backend", "memory", "model", "include"],
+    "engine": ["base", "plan", "quant", "gguf", "tokenizer", "backend", "memory", "model", "include"],
     "synth": ["base", "json", "quant", "gguf", "tokenizer"],
     "plan": ["base", "json", "quant", "gguf", "synth"],
     "bench": ["base", "json", "include"],

@@ -32,6 +32,8 @@ tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *er
         .ram_bytes = o->ram_bytes,
         .n_ctx = o->n_ctx,
         .n_batch = o->n_batch,
+        .kv_type = o->kv_type,
+        .session_bytes = o->session_bytes,
     };
     cli_progress_init(&m->progress);
     cli_progress_begin(&m->progress, "loading");
@@ -39,6 +41,8 @@ tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *er
     const tug_status status = tug_model_open(&m->model, &params, err);
     m->load_s = tug_now() - start;
     cli_progress_end(&m->progress);
+    const char *plan = status == TUG_OK ? tug_model_plan(m->model, o->verbose) : NULL;
+    if (plan) (void)fputs(plan, stderr);
     return status;
 }
 

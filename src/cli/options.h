@@ -26,13 +26,15 @@ typedef struct cli_engine_options {
     const char *cpu_level;             /* borrowed from argv; NULL: auto */
     int64_t n_threads, n_ctx, n_batch; /* 0: the library's default */
     tug_kv_cache_type kv_type;
-    uint64_t ram_bytes; /* 0: what is free */
+    uint64_t ram_bytes;     /* 0: what is free */
+    uint64_t session_bytes; /* of these for sessions; 0: one */
+    bool verbose;
 } cli_engine_options;
 
-#define CLI_ENGINE_SHORT "m:c:t:b:"
+#define CLI_ENGINE_SHORT "m:c:t:b:v"
 #define CLI_ENGINE_LONG                                                                  \
     {"model", required_argument, NULL, 'm'}, {"ctx-size", required_argument, NULL, 'c'}, \
-        {"threads", required_argument, NULL, 't'},                                       \
+        {"threads", required_argument, NULL, 't'}, {"verbose", no_argument, NULL, 'v'},  \
         {"batch-size", required_argument, NULL, 'b'},                                    \
         {"cpu", required_argument, NULL, CLI_OPT_CPU},                                   \
         {"ram", required_argument, NULL, CLI_OPT_RAM}, {                                 \
@@ -49,6 +51,7 @@ typedef struct cli_engine_options {
     "                            i16 (as large as f16) with AVX-512, else f16\n"        \
     "      --ram SIZE            the most memory to take, 20G or 800M (default: what\n" \
     "                            is free); experts beyond it stay in the file\n"        \
+    "  -v, --verbose             the whole plan, when not all fits in memory\n"         \
     "      --cpu LEVEL           auto (default), ref, avx2 or avx512\n"
 
 TUG_NODISCARD tug_status cli_engine_option(cli_engine_options *o, int c, const char *arg,

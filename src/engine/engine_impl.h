@@ -23,9 +23,12 @@ struct tug_model {
     tug_net net;
     tug_expert_store *experts; /* owned; NULL: all experts are in memory */
     int64_t n_batch;           /* of sessions that do not say */
-    tug_scratch scratch;       /* of the largest batch of any session so far */
-    char *name;                /* owned, zero-terminated general.name */
-    tug_str template;          /* borrowed from gguf */
+    uint64_t ram_bytes;        /* ceiling; 0: none */
+    uint64_t session_bytes;    /* planned for sessions, when experts are streamed */
+    tug_buf plan_summary, plan_tables; /* owned: the plan in words, when they are */
+    tug_scratch scratch;               /* of the largest batch of any session so far */
+    char *name;                        /* owned, zero-terminated general.name */
+    tug_str template;                  /* borrowed from gguf */
     uint64_t n_params, n_bytes;
     float temperature, top_p;
     int32_t top_k;

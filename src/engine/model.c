@@ -85,6 +85,9 @@ static tug_status load_weights(tug_model *m, const tug_model_params *p,
     tug_residency own;
     TUG_TRY(tug_residency_plan(&own, m, p, err));
     const tug_status s = tug_residency_load(m, &own, p, err);
+    m->plan_summary = own.summary; /* the model's from here on */
+    m->plan_tables = own.tables;
+    own.summary = own.tables = (tug_buf){0};
     tug_residency_free(&own);
     return s;
 }
@@ -137,6 +140,8 @@ void tug_model_close(tug_model **model) {
     tug_tokenizer_destroy(&m->tokenizer);
     tug_backend_destroy(&m->be);
     tug_gguf_close(&m->gguf);
+    tug_buf_free(&m->plan_summary);
+    tug_buf_free(&m->plan_tables);
     tug_free(m->name);
     tug_free(m);
     *model = NULL;
@@ -153,10 +158,16 @@ tug_model_info tug_model_get_info(const tug_model *m) {
         .n_layer = m->net.shape.n_layer,
         .n_params = m->n_params,
         .n_bytes = m->n_bytes,
+        .streamed = m->experts != NULL,
+        .session_bytes = m->session_bytes,
         .temperature = m->temperature,
         .top_p = m->top_p,
         .top_k = m->top_k,
     };
+}
+
+const char *tug_model_plan(const tug_model *m, bool tables) {
+    return tables ? m->plan_tables.p : m->plan_summary.p;
 }
 
 const struct tug_tokenizer *tug_model_tokenizer(const tug_model *m) {

@@ -1,117 +1,134 @@
 /* residency.c - see residency.h.  SPDX-License-Identifier: MIT */
 #include "engine/residency.h"
 
+#include <string.h>
+
 #include "base/sys.h"
 #include "memory/meminfo.h"
 #include "model/pack.h"
+#include "plan/plan_machine.h"
+#include "plan/plan_model.h"
+#include "plan/plan_report.h"
 
 /* ---- the plan ------------------------------------------------------------------------- */
 
-/* What a model is opened for, when nobody says. */
-#define CONTEXT 32768
-/* The more tokens go through a layer together, the more share an expert's weights; their
- * work space costs about 0.2 MB a token at the full model's sizes, which a machine that is
- * short of memory has better uses for. */
-#define LARGE_BATCH      2048
-#define STREAM_BATCH     4096 /* every expert is read once per batch */
-#define SMALL_BATCH      512
-#define LARGE_BATCH_FROM (UINT64_C(4) << 30) /* bytes available */
-#define SAVE_POINTS      4
-#define STAGING_SLOTS    256
-#define SPARE_BYTES      (UINT64_C(256) << 20)
+/* Staging slots of a size class: a large batch fetches so many experts ahead while a mixer
+ * computes; between batches they hold what lost its home. */
+#define MOST_STAGED 256
+/* ... but at most this share of the ceiling. */
+#define STAGED_SHARE 24
 
-static int64_t min64(int64_t a, int64_t b) {
-    return a < b ? a : b;
+/* Everything a plan is made of. */
+typedef struct planning {
+    tug_plan_model model;
+    tug_plan_machine machine;
+    tug_plan_request request;
+    tug_plan plan;
+    int staging, n_class;
+} planning;
+
+static tug_plan_kv plan_kv(const tug_model *m, tug_kv_cache_type type) {
+    const bool is_ref = tug_backend_level(m->be) == TUG_CPU_REF;
+    if (type == TUG_KV_CACHE_Q8_0) return TUG_PLAN_KV_Q8_0;
+    if (type == TUG_KV_CACHE_F32) return TUG_PLAN_KV_F32;
+    return type == TUG_KV_CACHE_AUTO && is_ref ? TUG_PLAN_KV_F32 : TUG_PLAN_KV_F16;
 }
 
-/* Work space of one token of a batch; docs/performance.md has the measurement. */
-static uint64_t scratch_bytes(const tug_model *m) {
-    const tug_shape *s = &m->net.shape;
-    const int64_t per_expert = s->dim + 4 * s->expert_dim;
-    const int64_t floats = 6 * s->dim + s->n_expert + s->n_expert_used * per_expert +
-                           4 * s->shared_dim + 512;
-    return (uint64_t)floats * sizeof(float);
-}
-
-/* What sessions will take: cache, recurrent state and save points, work space.  A cache that
- * wants more than half of everything is refused later, with the context that would do. */
-static uint64_t session_bytes(const tug_model *m, const tug_model_params *p,
-                              int64_t n_batch, uint64_t have) {
-    const tug_state_shape shape = tug_net_state_shape(&m->net, TUG_KV_F16);
-    const int64_t most = m->net.shape.n_ctx_train;
-    const int64_t n_ctx = p->n_ctx > 0 ? p->n_ctx : min64(most, CONTEXT);
-    const uint64_t state = tug_state_recurrent_bytes(&shape);
-    const uint64_t cache = (uint64_t)n_ctx * tug_state_bytes_per_token(&shape);
-    return (cache < have / 2 ? cache : have / 2) + (1 + SAVE_POINTS) * state +
-           (uint64_t)n_batch * scratch_bytes(m);
-}
-
-static uint64_t spare(uint64_t have) {
-    return have / 8 < SPARE_BYTES ? have / 8 : SPARE_BYTES;
-}
-
-static uint64_t budget(const tug_model_params *p) {
-    const uint64_t available = tug_memory_available();
-    const uint64_t most = available - available / 10;
-    return p->ram_bytes && p->ram_bytes < most ? p->ram_bytes : most;
-}
-
-/* Deals slots evenly over the layers until no layer's fits any more. */
-static tug_status deal_slots(tug_residency *r, const tug_model *m, uint64_t need,
-                             uint64_t have, tug_err *err) {
+/* Experts take a slot, a little more than their bytes; staging is so many slots of each
+ * size. */
+static void size_slots(planning *p, const tug_model *m, uint64_t ceiling) {
     const tug_weights *w = &m->net.weights;
-    uint64_t round = 0, largest = 0;
+    uint64_t sizes[TUG_PLAN_LAYERS], all_sizes = 0;
+    p->n_class = 0;
     for (int i = 0; i < w->n_layer; i++) {
         const uint64_t slot = tug_expert_slot_bytes(&w->layer[i].moe);
-        round += slot;
-        if (slot > largest) largest = slot;
+        p->model.experts += (slot - p->model.expert[i]) * (uint64_t)m->net.shape.n_expert;
+        p->model.expert[i] = slot;
+        int c = 0;
+        while (c < p->n_class && sizes[c] != slot) c++;
+        if (c < p->n_class) continue;
+        sizes[p->n_class++] = slot;
+        all_sizes += slot;
     }
-    const int n_expert = (int)m->net.shape.n_expert;
-    r->staging = n_expert < STAGING_SLOTS ? n_expert : STAGING_SLOTS;
-    while (r->staging > 8 && need + 2 * (uint64_t)r->staging * largest > have / 4 * 3) {
-        r->staging /= 2;
+    p->staging =
+        MOST_STAGED < m->net.shape.n_expert ? MOST_STAGED : (int)m->net.shape.n_expert;
+    while (p->staging > 2 && (uint64_t)p->staging * all_sizes > ceiling / STAGED_SHARE) {
+        p->staging /= 2;
     }
-    need +=
-        2 * (uint64_t)r->staging * largest; /* a mix has at most two sizes to speak of */
-    if (need + round > have) {
-        return TUG_FAIL(err, TUG_ENOMEM,
-                        "this model needs at least %.1f GB of memory, but may take %.1f "
-                        "GB: use a smaller context (-c), a smaller batch (-b) or a file "
-                        "with fewer bits",
-                        (double)(need + round) * 1e-9, (double)have * 1e-9);
-    }
-    const uint64_t rounds = (have - need) / round;
-    for (int i = 0; i < w->n_layer; i++) {
-        r->home[i] = rounds < (uint64_t)n_expert ? (int)rounds : n_expert;
-    }
-    return TUG_OK;
+    p->request.staging = (uint64_t)p->staging * all_sizes;
 }
 
-tug_status tug_residency_plan(tug_residency *r, const tug_model *m,
-                              const tug_model_params *p, tug_err *err) {
-    const uint64_t have = budget(p);
-    *r = (tug_residency){.n_batch = have < LARGE_BATCH_FROM ? SMALL_BATCH : LARGE_BATCH};
-    if (p->n_batch > 0) r->n_batch = p->n_batch;
-    const uint64_t all = m->n_bytes + session_bytes(m, p, r->n_batch, have) + spare(have);
-    if (!tug_gguf_part_path(m->gguf, 0) || all <= have) return TUG_OK;
-    r->streamed = true;
-    r->home = tug_alloc_array((size_t)m->net.weights.n_layer, sizeof *r->home);
-    if (!r->home) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the plan");
-    const uint64_t dense =
-        tug_weights_packed_bytes(&m->net.weights, m->be, TUG_PACK_DENSE) + spare(have);
-    if (p->n_batch <= 0) r->n_batch = STREAM_BATCH;
-    while (p->n_batch <= 0 && r->n_batch > SMALL_BATCH &&
-           dense + session_bytes(m, p, r->n_batch, have) > have / 2) {
-        r->n_batch /= 2;
+static tug_status make_plan(planning *p, const tug_model *m, const tug_model_params *rq,
+                            tug_err *err) {
+    memset(p, 0, sizeof *p);
+    const uint64_t available = tug_memory_available();
+    TUG_TRY(tug_plan_model_of_file(&p->model, m->gguf, err));
+    tug_plan_machine_here(&p->machine, available);
+    const bool given = rq->ram_bytes > 0 && rq->ram_bytes < available;
+    size_slots(p, m, given ? rq->ram_bytes : available);
+    const int64_t most_ctx = p->model.spec.n_ctx;
+    p->request.n_ctx = rq->n_ctx < most_ctx ? rq->n_ctx : most_ctx;
+    p->request.n_batch = rq->n_batch;
+    p->request.kv = plan_kv(m, rq->kv_type);
+    p->request.sessions = rq->session_bytes;
+    p->request.ram_ceiling = given ? rq->ram_bytes : 0;
+    p->request.no_gpu = true;
+    return tug_plan_make(&p->model, &p->machine, &p->request, &p->plan, err);
+}
+
+/* In words, while the memory is as it was planned for. */
+static tug_status describe(const planning *p, tug_residency *r, tug_err *err) {
+    const tug_plan_subject subject = {.model = &p->model,
+                                      .machine = &p->machine,
+                                      .request = &p->request,
+                                      .plan = &p->plan};
+    tug_plan_summary(&p->model, &p->request, &p->plan, &r->summary);
+    tug_plan_text(&subject, &r->tables);
+    TUG_TRY(tug_buf_ok(&r->summary, err));
+    return tug_buf_ok(&r->tables, err);
+}
+
+static bool all_fit(const planning *p, const tug_model *m) {
+    for (int i = 0; i < m->net.weights.n_layer; i++) {
+        if (p->plan.ram_slots[i] < m->net.shape.n_expert) return false;
     }
-    const tug_status s =
-        deal_slots(r, m, dense + session_bytes(m, p, r->n_batch, have), have, err);
+    return true;
+}
+
+/* Without slots to spare every weight is packed in one piece; a batch is then as large as
+ * helps, and memory is no matter. */
+#define BATCH 2048
+
+tug_status tug_residency_plan(tug_residency *r, const tug_model *m,
+                              const tug_model_params *rq, tug_err *err) {
+    *r = (tug_residency){.n_batch = rq->n_batch > 0 ? rq->n_batch : BATCH};
+    if (!tug_gguf_part_path(m->gguf, 0)) return TUG_OK;
+    planning *p = tug_alloc(sizeof *p);
+    r->home = tug_alloc_array((size_t)m->net.weights.n_layer, sizeof *r->home);
+    tug_status s = TUG_OK;
+    if (!p || !r->home) s = TUG_FAIL(err, TUG_ENOMEM, "out of memory for the plan");
+    if (s == TUG_OK) s = make_plan(p, m, rq, err);
+    if (s == TUG_OK && !all_fit(p, m)) {
+        const uint64_t *use = p->plan.ram.use;
+        r->streamed = true;
+        r->staging = p->staging;
+        if (rq->n_batch <= 0) r->n_batch = p->plan.n_batch;
+        r->session_bytes = use[TUG_PLAN_USE_KV] + use[TUG_PLAN_USE_STATE] +
+                           use[TUG_PLAN_USE_CHECKPOINTS];
+        for (int i = 0; i < m->net.weights.n_layer; i++) {
+            r->home[i] = p->plan.ram_slots[i];
+        }
+        s = describe(p, r, err);
+    }
+    tug_free(p);
     if (s != TUG_OK) tug_residency_free(r);
     return s;
 }
 
 void tug_residency_free(tug_residency *r) {
     tug_free(r->home);
+    tug_buf_free(&r->summary);
+    tug_buf_free(&r->tables);
     r->home = NULL;
 }
 
@@ -177,6 +194,8 @@ tug_status tug_residency_load(tug_model *m, const tug_residency *r,
     const uint64_t packed = tug_weights_packed_bytes(&m->net.weights, m->be, scope);
     loading l = {.p = p, .all = packed + home_bytes(m, r)};
     m->n_batch = r->n_batch;
+    m->session_bytes = r->session_bytes;
+    m->ram_bytes = p->ram_bytes;
     TUG_TRY(tug_weights_pack(&m->net.weights, m->gguf, m->be, scope, on_load, &l, err));
     if (r->streamed) {
         l.before = packed;

@@ -1,21 +1,23 @@
 /* residency.h - which weights of a model stay in memory, and how they get there.
  *
- * All of them when they fit beside what sessions will need; otherwise the dense ones, and
- * experts in as many slots as are left (memory/expert_store.h).  docs/EXPERTS.md.
- * SPDX-License-Identifier: MIT */
+ * src/plan decides: all of them when they fit beside what sessions will need; otherwise the
+ * dense ones, and experts in as many slots as are left (memory/expert_store.h).
+ * docs/EXPERTS.md.  SPDX-License-Identifier: MIT */
 #ifndef TUG_ENGINE_RESIDENCY_H
 #define TUG_ENGINE_RESIDENCY_H
 
 #include "engine/engine_impl.h"
 
 typedef struct tug_residency {
-    bool streamed;   /* experts come and go */
-    int *home;       /* owned, (n_layer,): slots of each layer, when streamed */
-    int staging;     /* slots more, of each size class */
-    int64_t n_batch; /* tokens that sessions should compute at once */
+    bool streamed;           /* experts come and go */
+    int *home;               /* owned, (n_layer,): slots of each layer, when streamed */
+    int staging;             /* slots more, of each size class */
+    int64_t n_batch;         /* tokens that sessions should compute at once */
+    uint64_t session_bytes;  /* left free for sessions, when streamed */
+    tug_buf summary, tables; /* the plan in words, when streamed */
 } tug_residency;
 
-/* For a model whose weights are bound.  TUG_ENOMEM when not even one slot a layer fits, with
+/* For a model whose weights are bound.  TUG_ERANGE when not even one slot a layer fits, with
  * the least that would. */
 TUG_NODISCARD tug_status tug_residency_plan(tug_residency *r, const tug_model *m,
                                             const tug_model_params *p, tug_err *err);

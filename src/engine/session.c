@@ -149,6 +149,12 @@ static tug_status check_ids(const tug_session *s, const int32_t *ids, int64_t n,
     return TUG_OK;
 }
 
+/* Experts make room when other programs need it, or the ceiling was passed. */
+static void watch_memory(tug_model *m) {
+    const uint64_t ceiling = m->ram_bytes > 0 ? m->ram_bytes : UINT64_MAX;
+    tug_expert_store_watch(m->experts, ceiling, tug_memory_ours());
+}
+
 /* On failure the recurrent state is somewhere in the middle of a token: the session begins
  * anew.  Its save points hold states of their own and can still be restored. */
 static tug_status run_pass(tug_session *s, const int32_t *ids, int64_t n_tok,
@@ -160,6 +166,7 @@ static tug_status run_pass(tug_session *s, const int32_t *ids, int64_t n_tok,
         r->n_batches++;
     }
     memcpy(s->ids + s->state.n_tokens, ids, (size_t)n_tok * sizeof *ids);
+    if (s->model->experts) watch_memory(s->model);
     const tug_status status =
         tug_forward(&s->model->net, &s->state, &s->model->scratch, ids, n_tok, err);
     if (status != TUG_OK) tug_session_reset(s);

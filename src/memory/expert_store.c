@@ -14,14 +14,19 @@
 
 #include "base/sys.h"
 #include "memory/pinned.h"
+#include "memory/pressure.h"
 #include "quant/packed.h"
 
 enum {
     PIECES = TUG_EXPERT_PIECES,
     DEPTH = 256, /* reads queued: the next wave's are there before this one is computed */
     DONE_AT_ONCE = 64,
-    PACKED_ALIGN = 64
+    PACKED_ALIGN = 64,
+    TAKEN_AT_ONCE = 32 /* slots */
 };
+
+/* How often to look whether others need memory. */
+#define WATCH_S 0.5
 
 /* A step that wants this share of a layer's experts lets us expect the same of the next. */
 #define AHEAD_SHARE 0.75
@@ -35,6 +40,7 @@ typedef struct slot_state {
 typedef struct size_class {
     uint64_t slot_bytes;
     int n_slots, staging;
+    int n_taken; /* slots before it are memory, when filling; homes come first */
     tug_pinned memory;
     slot_state *slot; /* owned, (n_slots,) */
 } size_class;
@@ -60,6 +66,7 @@ struct tug_expert_store {
     uint8_t *temp;          /* owned, (n_threads, temp_bytes) */
     size_t temp_bytes;
     uint64_t wanted_bytes;
+    double watched; /* when memory was last looked at */
 
     /* The step that is running. */
     int step_layer;         /* -1: none */
@@ -312,8 +319,22 @@ typedef struct filling {
     uint64_t done, total;
 } filling;
 
+/* Slots up to this one become memory, some at a time: touching it is work, which the disk
+ * does not wait for. */
+static tug_status take_slots(size_class *c, int slot, tug_err *err) {
+    const int homes = c->n_slots - c->staging;
+    while (c->n_taken <= slot) {
+        int n = homes - c->n_taken;
+        if (n > TAKEN_AT_ONCE) n = TAKEN_AT_ONCE;
+        TUG_TRY(tug_pinned_take(&c->memory, (uint64_t)c->n_taken * c->slot_bytes,
+                                (uint64_t)n * c->slot_bytes, err));
+        c->n_taken += n;
+    }
+    return TUG_OK;
+}
+
 /* Asks for experts until the reader is full or there are no more empty homes. */
-static void fill_queue(filling *f) {
+static tug_status fill_queue(filling *f, tug_err *err) {
     tug_expert_store *s = f->s;
     while (f->layer < s->n_layer && has_room(s)) {
         int slot = -1;
@@ -324,9 +345,16 @@ static void fill_queue(filling *f) {
             f->layer++;
             f->expert = 0;
         } else {
+            const tug_status taken =
+                take_slots(&s->class[s->layer[f->layer].class], slot, err);
+            if (taken != TUG_OK) {
+                tug_expert_cache_failed(s->cache, f->layer, f->expert);
+                return taken;
+            }
             submit(s, f->layer, f->expert++, slot);
         }
     }
+    return TUG_OK;
 }
 
 /* Packs the experts whose last read is among these. */
@@ -349,12 +377,13 @@ tug_status tug_expert_store_fill(tug_expert_store *s, tug_expert_fill_fn *progre
                                  void *ud, tug_err *err) {
     filling f = {.s = s};
     bool go_on = true;
+    tug_status taken = TUG_OK;
     s->failed = false;
     for (int i = 0; i < s->n_layer; i++) {
         f.total += (uint64_t)s->layer[i].p.home * expert_bytes(&s->layer[i]);
     }
     for (;;) {
-        if (go_on && !s->failed) fill_queue(&f);
+        if (go_on && !s->failed && taken == TUG_OK) taken = fill_queue(&f, err);
         tug_read_done done[DONE_AT_ONCE];
         const int n = tug_reader_wait(s->reader, done, DONE_AT_ONCE, true);
         if (n == 0) break;
@@ -365,6 +394,7 @@ tug_status tug_expert_store_fill(tug_expert_store *s, tug_expert_fill_fn *progre
         fill_pack(&f, done, n);
         if (progress && go_on) go_on = progress(ud, f.done, f.total);
     }
+    if (taken != TUG_OK) return taken;
     if (s->failed) return TUG_FAIL(err, TUG_EIO, "%s", tug_reader_error(s->reader));
     if (!go_on) return TUG_FAIL(err, TUG_ECANCELED, "loading was canceled");
     return TUG_OK;
@@ -372,38 +402,58 @@ tug_status tug_expert_store_fill(tug_expert_store *s, tug_expert_fill_fn *progre
 
 /* ---- giving and taking ---------------------------------------------------------------- */
 
+typedef struct adjusting {
+    tug_expert_store *s;
+    bool refused; /* the system would not give memory */
+} adjusting;
+
 static void moved(void *ud, int class, int slot, bool given_up, int layer, int expert) {
-    tug_expert_store *s = ud;
-    size_class *c = &s->class[class];
-    if (expert >= 0) forget(s, layer, expert);
+    adjusting *a = ud;
+    size_class *c = &a->s->class[class];
+    const uint64_t at = (uint64_t)slot * c->slot_bytes;
+    if (expert >= 0) forget(a->s, layer, expert);
     if (given_up) {
-        tug_pinned_give(&c->memory, (uint64_t)slot * c->slot_bytes, c->slot_bytes);
+        tug_pinned_give(&c->memory, at, c->slot_bytes);
+    } else if (tug_pinned_take(&c->memory, at, c->slot_bytes, NULL) != TUG_OK) {
+        a->refused = true; /* it is memory all the same as soon as something is read */
     }
 }
 
-int64_t tug_expert_store_adjust(tug_expert_store *s, int64_t bytes) {
-    int64_t adjusted = 0;
-    for (bool any = true; any && bytes != 0;) {
-        any = false;
-        for (int i = 0; i < s->n_layer; i++) {
-            size_class *c = &s->class[s->layer[i].class];
-            const int64_t slot = (int64_t)c->slot_bytes;
-            const int home = tug_expert_cache_home(s->cache, i);
-            if (bytes < 0 && home > 1) {
-                tug_expert_cache_resize(s->cache, i, home - 1, moved, s);
-            } else if (bytes >= slot && home < s->layer[i].p.home) {
-                /* Fresh memory comes by touching it, when something is read into it. */
-                tug_expert_cache_resize(s->cache, i, home + 1, moved, s);
-            } else {
-                continue;
-            }
-            any = true;
-            adjusted += bytes < 0 ? -slot : slot;
-            bytes += bytes < 0 ? slot : -slot;
-            if (bytes >= 0 && adjusted < 0) return adjusted;
-        }
+/* One home of each layer less, or more; bytes that moved, 0: there is nothing to move. */
+static int64_t adjust_round(adjusting *a, int64_t bytes) {
+    tug_expert_store *s = a->s;
+    int64_t sum = 0;
+    for (int i = 0; i < s->n_layer && !a->refused; i++) {
+        const int64_t slot = (int64_t)s->class[s->layer[i].class].slot_bytes;
+        const int home = tug_expert_cache_home(s->cache, i);
+        const int step = bytes < 0 ? -1 : 1;
+        if (step < 0 && (home <= 1 || sum <= bytes)) continue;
+        if (step > 0 && (home >= s->layer[i].p.home || sum + slot > bytes)) continue;
+        tug_expert_cache_resize(s->cache, i, home + step, moved, a);
+        sum += step * slot;
     }
-    return adjusted;
+    return sum;
+}
+
+int64_t tug_expert_store_adjust(tug_expert_store *s, int64_t bytes) {
+    adjusting a = {.s = s};
+    int64_t sum = 0;
+    while (bytes != sum) {
+        const int64_t n = adjust_round(&a, bytes - sum);
+        if (n == 0) break;
+        sum += n;
+        if (bytes < 0 && sum <= bytes) break;
+    }
+    return sum;
+}
+
+void tug_expert_store_watch(tug_expert_store *s, uint64_t ceiling, uint64_t ours) {
+    const double now = tug_now();
+    if (now - s->watched < WATCH_S) return;
+    s->watched = now;
+    const tug_pressure_sample sample = tug_pressure_read();
+    const int64_t bytes = tug_pressure_decide(&sample, ceiling, ours);
+    if (bytes != 0) (void)tug_expert_store_adjust(s, bytes);
 }
 
 tug_expert_store_stats tug_expert_store_get_stats(tug_expert_store *s) {
@@ -457,15 +507,17 @@ static void bind_layers(tug_expert_store *s, const tug_expert_store_params *p) {
     }
 }
 
-static tug_status take_memory(tug_expert_store *s, tug_err *err) {
+/* Staging; homes become memory as they are filled. */
+static tug_status take_staging(tug_expert_store *s, tug_err *err) {
     for (int i = 0; i < s->n_class; i++) {
         size_class *c = &s->class[i];
         c->n_slots += c->staging;
         const uint64_t bytes = (uint64_t)c->n_slots * c->slot_bytes;
         c->slot = tug_alloc_array((size_t)c->n_slots, sizeof *c->slot);
         if (!c->slot) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for expert slots");
+        const uint64_t staging = (uint64_t)c->staging * c->slot_bytes;
         TUG_TRY(tug_pinned_reserve(&c->memory, bytes, err));
-        TUG_TRY(tug_pinned_take(&c->memory, 0, bytes, err));
+        TUG_TRY(tug_pinned_take(&c->memory, bytes - staging, staging, err));
     }
     return TUG_OK;
 }
@@ -507,7 +559,7 @@ static tug_status create_parts(tug_expert_store *s, const tug_expert_store_param
     s->temp = tug_alloc_array((size_t)tug_backend_n_threads(s->be), s->temp_bytes);
     if (!s->temp) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the expert store");
     TUG_TRY(create_cache(s, err));
-    TUG_TRY(take_memory(s, err));
+    TUG_TRY(take_staging(s, err));
     const tug_reader_params reader = {
         .paths = p->paths, .n_files = p->n_files, .depth = DEPTH};
     return tug_reader_create(&s->reader, &reader, err);

@@ -4,8 +4,8 @@
  * tug_expert_source for every layer: from create on, the layers' gate, up and down have
  * mats that the store keeps true.  docs/EXPERTS.md has the design.
  *
- *     tug_expert_store_create(&s, &params, &err);      // takes memory, reads nothing
- *     tug_expert_store_fill(s, progress, ud, &err);    // fills the homes
+ *     tug_expert_store_create(&s, &params, &err);
+ *     tug_expert_store_fill(s, progress, ud, &err);    // takes memory, fills the homes
  *     ... tug_op_moe ...
  *
  * THREADS  one owner: the one that runs the backend.
@@ -41,8 +41,6 @@ typedef struct tug_expert_store tug_expert_store;
 /* Memory that one expert of such a layer takes, wherever it begins in its file. */
 uint64_t tug_expert_slot_bytes(const tug_moe_weights *moe);
 
-/* Memory that many slots of that layer's class and of all others would take is taken here:
- * TUG_ENOMEM when the system has too little to spare. */
 TUG_NODISCARD tug_status tug_expert_store_create(tug_expert_store **out,
                                                  const tug_expert_store_params *p,
                                                  tug_err *err);
@@ -52,7 +50,8 @@ void tug_expert_store_destroy(tug_expert_store **s);
 /* Bytes done and in all; false cancels. */
 typedef bool tug_expert_fill_fn(void *ud, uint64_t done, uint64_t total);
 
-/* Reads experts into every home slot.  TUG_ECANCELED keeps what was read. */
+/* Reads experts into every home slot.  TUG_ECANCELED; TUG_EIO; TUG_ENOMEM when the system
+ * has too little to spare: then the store is good for destroy only. */
 TUG_NODISCARD tug_status tug_expert_store_fill(tug_expert_store *s,
                                                tug_expert_fill_fn *progress, void *ud,
                                                tug_err *err);
@@ -61,6 +60,10 @@ TUG_NODISCARD tug_status tug_expert_store_fill(tug_expert_store *s,
  * given back.  Does what whole slots allow, evenly over the layers, never below one slot a
  * layer and never above what it was created with; what it did, in bytes. */
 int64_t tug_expert_store_adjust(tug_expert_store *s, int64_t bytes);
+
+/* The same by what the system says (pressure.h), at most twice a second; call it before every
+ * batch.  `ours`: bytes that this process holds, `ceiling`: that it may. */
+void tug_expert_store_watch(tug_expert_store *s, uint64_t ceiling, uint64_t ours);
 
 typedef struct tug_expert_store_stats {
     tug_expert_counters experts;

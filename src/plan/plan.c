@@ -99,7 +99,8 @@ static tug_status check_sizes(const tug_plan_model *m, const tug_plan_request *r
     const double kv = (double)p->n_seq * (double)p->n_ctx * (double)m->kv_token[rq->kv];
     const double states =
         (double)(p->n_seq + p->n_checkpoints) * (double)(m->state + m->checkpoint);
-    const double given = (double)rq->workspace + (double)rq->staging;
+    const double given =
+        (double)rq->workspace + (double)rq->staging + (double)rq->sessions;
     if (kv + states + given < 1e15) return TUG_OK;
     return TUG_FAIL(err, TUG_ERANGE,
                     "%lld sequences of %lld tokens with %lld checkpoints need %.0f TB: "
@@ -148,11 +149,12 @@ static uint64_t staging_bytes(const tug_plan_model *m, const tug_plan_request *r
 static fixed fixed_bytes(const tug_plan_model *m, const tug_plan_request *rq,
                          const tug_plan *p) {
     const uint64_t n_seq = (uint64_t)p->n_seq;
+    const uint64_t kv = n_seq * (uint64_t)p->n_ctx * m->kv_token[rq->kv];
     return (fixed){
         .dense = dense_bytes(m),
-        .kv = n_seq * (uint64_t)p->n_ctx * m->kv_token[rq->kv],
-        .state = n_seq * m->state,
-        .checkpoints = (uint64_t)p->n_checkpoints * m->checkpoint,
+        .kv = rq->sessions > 0 ? rq->sessions : kv,
+        .state = rq->sessions > 0 ? 0 : n_seq * m->state,
+        .checkpoints = rq->sessions > 0 ? 0 : (uint64_t)p->n_checkpoints * m->checkpoint,
         .workspace = rq->workspace > 0 ? rq->workspace : workspace_bytes(m, p->n_batch),
         .staging = staging_bytes(m, rq),
     };

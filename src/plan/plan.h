@@ -115,6 +115,7 @@ typedef struct tug_plan_request {
     tug_plan_kv kv;
     uint64_t ram_ceiling, vram_ceiling; /* 0: what is available, less a margin */
     uint64_t workspace, staging;        /* 0: estimated */
+    uint64_t sessions; /* caches, states and checkpoints together; 0: as they add up */
     tug_plan_routing routing;
     tug_plan_policy policy;
     bool no_gpu;

@@ -56,6 +56,7 @@ typedef struct tug_model_info {
     const char *cpu_level; /* in use */
     int n_threads;
     int64_t n_vocab, n_ctx_train, n_layer;
+    int64_t n_expert, n_expert_used; /* of each layer; of each layer by a token */
     uint64_t n_params, n_bytes; /* of all tensors */
     /* Sampling the file recommends; the model family's own where it does not. */
     float temperature, top_p;

@@ -30,7 +30,7 @@ static double heat_score(const tug_expert_use *u, uint32_t now) {
 }
 
 /* Scores that never change: a state is then all that can matter. */
-static const tug_expert_policy fixed = {"fixed", no_use, heat_score};
+static const tug_expert_policy fixed = {"fixed", false, no_use, heat_score};
 
 typedef struct world {
     tug_expert_cache *c;

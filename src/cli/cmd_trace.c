@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/sys.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/trace_cmd.h"
@@ -122,42 +121,42 @@ static tug_status set_text(const char **slot, const char *arg, const char *flag,
     return TUG_OK;
 }
 
-static tug_status set_slots(tug_curves_spec *s, const char *arg, tug_err *err) {
-    int32_t *sizes = NULL;
-    int64_t n = 0;
-    TUG_TRY(cli_parse_ids(arg, &sizes, &n, err));
-    bool ok = n >= 1 && n <= TUG_CURVES_SIZES;
-    for (int64_t i = 0; i < n && ok; i++) {
-        ok = sizes[i] >= 0 && (i == 0 || sizes[i] > sizes[i - 1]);
-        s->sizes[i] = sizes[i];
+/* Hands each item between commas to `add`. */
+static tug_status each_item(tug_curves_spec *s, const char *arg,
+                            tug_status (*add)(tug_curves_spec *s, const char *item,
+                                              tug_err *err),
+                            tug_err *err) {
+    for (;; arg++) {
+        char item[32];
+        const size_t n = strcspn(arg, ",");
+        (void)snprintf(item, sizeof item, "%.*s", (int)(n < 31 ? n : 31), arg);
+        TUG_TRY(add(s, item, err));
+        arg += n;
+        if (*arg == '\0') return TUG_OK;
     }
-    s->n_sizes = (int)n;
-    tug_free(sizes);
-    if (ok) return TUG_OK;
-    return TUG_FAIL(err, TUG_EUSAGE,
-                    "--slots wants up to %d increasing numbers, not '%s'",
-                    TUG_CURVES_SIZES, arg);
 }
 
-static tug_status add_policy(tug_curves_spec *s, const char *name, size_t n,
-                             tug_err *err) {
-    char text[32];
+static tug_status add_size(tug_curves_spec *s, const char *item, tug_err *err) {
+    int64_t n = 0;
+    TUG_TRY(cli_parse_i64("--slots", item, 0, TUG_TRACE_MAX_EXPERT, &n, err));
+    if (s->n_sizes == TUG_CURVES_SIZES) {
+        return TUG_FAIL(err, TUG_EUSAGE, "--slots takes at most %d sizes",
+                        TUG_CURVES_SIZES);
+    }
+    if (s->n_sizes > 0 && n <= s->sizes[s->n_sizes - 1]) {
+        return TUG_FAIL(err, TUG_EUSAGE, "--slots wants increasing sizes: %s comes late",
+                        item);
+    }
+    s->sizes[s->n_sizes++] = (int)n;
+    return TUG_OK;
+}
+
+static tug_status add_policy(tug_curves_spec *s, const char *item, tug_err *err) {
     if (s->n_policies == TUG_CURVES_POLICIES) {
         return TUG_FAIL(err, TUG_EUSAGE, "--policy takes at most %d names",
                         TUG_CURVES_POLICIES);
     }
-    (void)snprintf(text, sizeof text, "%.*s", (int)n, name);
-    return tug_expert_policy_find(&s->policies[s->n_policies++], text, err);
-}
-
-static tug_status set_policies(tug_curves_spec *s, const char *arg, tug_err *err) {
-    s->n_policies = 0;
-    for (;; arg++) {
-        const size_t n = strcspn(arg, ",");
-        TUG_TRY(add_policy(s, arg, n, err));
-        arg += n;
-        if (*arg == '\0') return TUG_OK;
-    }
+    return tug_expert_policy_find(&s->policies[s->n_policies++], item, err);
 }
 
 static tug_status set_predict(trace_options *o, const char *arg, tug_err *err) {
@@ -182,8 +181,8 @@ static tug_status set_option(trace_options *o, int c, const char *arg, tug_err *
     case OPT_CHAT: o->run.chat = true; return TUG_OK;
     case OPT_SPECIAL: o->run.special = true; return TUG_OK;
     case OPT_REPLAY: o->replay = true; return TUG_OK;
-    case OPT_POLICY: return set_policies(s, arg, err);
-    case OPT_SLOTS: return set_slots(s, arg, err);
+    case OPT_POLICY: s->n_policies = 0; return each_item(s, arg, add_policy, err);
+    case OPT_SLOTS: s->n_sizes = 0; return each_item(s, arg, add_size, err);
     case OPT_STAGING: return set_count(&s->staging, "--staging", arg, 1 << 20, err);
     case OPT_PINNED:
         return cli_parse_f64("--pinned-share", arg, 0.0, 1.0, &s->pinned_share, err);

@@ -16,7 +16,7 @@
 static const double HALF_LIFE = 32.0;
 
 /* A use just now is worth this many counts to `blend`, and half of it RECENT tokens later. */
-static const double RECENCY = 4.0, RECENT = 16.0;
+static const double RECENCY = 8.0, RECENT = 16.0;
 
 static double age(const tug_expert_use *u, uint32_t now) {
     return (double)(uint32_t)(now - u->last);

@@ -5,7 +5,8 @@
 
 Traces of the trained tiny model (C, Python, a dialogue, tool calls; each token as a decode step)
 and made-up ones with 512 experts.  At every size the hit rate of `blend` must be at least 95 % of
-the best of lru, lfu and pinned (which even knows the whole trace).  The same against Belady's
+the best of lru, lfu and pinned (which learns from another recorded trace, or, where there is none
+of the same model, from the very trace).  The same against Belady's
 bound minus ten points is asked where a policy that cannot see the future has a chance
 (docs/TRACE.md says why not below), and printed elsewhere.  With a FOLDER the traces stay there.
 """
@@ -117,11 +118,11 @@ def run(folder):
         print(f"skip: {MODEL} is not there")
         counts["skipped"] += 1
         return
-    every = []
-    for name, path in recorded(folder):
-        judge(name, path, "--slots", "1,2,3,4,6,8,12,18", bound_from=0.75)
-        every.append(path)
-    judge("all four", every[0], *every[1:], "--slots", "1,2,3,4,6,8,12,18", bound_from=0.75)
+    slots = ["--slots", "1,2,3,4,6,8,12,18"]
+    names, every = zip(*recorded(folder))
+    for i, name in enumerate(names):
+        judge(name, every[i], *slots, "--profile", every[i - 1], bound_from=0.75)
+    judge("all four", every[0], *every[1:], *slots, bound_from=0.75)
 
 
 def main():

@@ -48,6 +48,11 @@ typedef struct tug_model_params {
     const char *cpu_level;    /* NULL or "auto", "ref", "avx2", "avx512" */
     tug_progress_fn *on_load; /* may be NULL; bytes */
     void *ud;
+    /* When not all weights fit beside what sessions will need, experts are read from the
+     * file as they are wanted (docs/EXPERTS.md). */
+    uint64_t ram_bytes; /* the most that weights and sessions take; 0: what is free */
+    int64_t n_ctx;      /* context of the sessions to come; 0: 32768 */
+    int64_t n_batch;    /* as in tug_session_params */
 } tug_model_params;
 
 typedef struct tug_model_info {
@@ -57,7 +62,7 @@ typedef struct tug_model_info {
     int n_threads;
     int64_t n_vocab, n_ctx_train, n_layer;
     int64_t n_expert, n_expert_used; /* of each layer; of each layer by a token */
-    uint64_t n_params, n_bytes; /* of all tensors */
+    uint64_t n_params, n_bytes;      /* of all tensors */
     /* Sampling the file recommends; the model family's own where it does not. */
     float temperature, top_p;
     int32_t top_k;
@@ -89,8 +94,8 @@ typedef enum tug_kv_cache_type {
 
 typedef struct tug_session_params {
     int64_t n_ctx;   /* tokens; 0: what the model was trained for, as far as it fits */
-    int64_t n_batch; /* tokens computed at once in prefill; 0: 2048, or 512 if memory is
-                        short */
+    int64_t n_batch; /* tokens computed at once in prefill; 0: what the model was opened
+                        for: 2048, or as memory is */
     tug_kv_cache_type kv_type;
     tug_progress_fn *on_prefill; /* may be NULL; tokens of the current append */
     void *ud;
@@ -107,8 +112,10 @@ TUG_NODISCARD tug_status tug_session_create(tug_session **out, tug_model *model,
 void tug_session_destroy(tug_session **session);
 
 /* Computes n >= 1 more tokens.  TUG_ERANGE when they do not fit in the context or an id is
- * no token (TUG_ENOMEM: see save points); then nothing has changed.  After TUG_ECANCELED, tug_session_n_tokens says how
- * many were kept, and the logits are those of the last one kept. */
+ * no token (TUG_ENOMEM: see save points); then nothing has changed.  After TUG_ECANCELED,
+ * tug_session_n_tokens says how many were kept, and the logits are those of the last one
+ * kept.  TUG_EIO: weights could not be read from the file; the session has no tokens any
+ * more, its save points are as good as before. */
 TUG_NODISCARD tug_status tug_session_append(tug_session *session, const int32_t *ids,
                                             int64_t n, tug_err *err);
 

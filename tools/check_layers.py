@@ -24,20 +24,22 @@ LAYERS = {
     "model": ["base", "quant", "gguf", "backend", "memory", "include"],
     "engine": ["base", "quant", "gguf", "tokenizer", "backend", "memory", "model", "include"],
     "synth": ["base", "json", "quant", "gguf", "tokenizer"],
+    "plan": ["base", "json", "quant", "gguf", "synth"],
     "bench": ["base", "json", "include"],
     "trace": ["base", "json", "memory"],
     "http": ["base"],
     "calls": ["base", "json"],
     "api": ["base", "json", "chat", "calls"],
     "serve": ["base", "json", "tokenizer", "chat", "calls", "api", "http", "memory", "engine", "include"],
-    "cli": ["base", "bench", "serve", "json", "quant", "gguf", "tokenizer", "chat", "synth", "trace", "engine", "include"],
+    "cli": ["base", "bench", "serve", "json", "quant", "gguf", "tokenizer", "chat", "synth", "memory", "plan",
+            "trace", "engine", "include"],
 }
 LIMIT = {".c": 800, ".h": 400, ".cu": 800, ".cuh": 400}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 # Calls that must go through base/sys.h so that tests can make them fail.
 RAW_CALL = re.compile(
     r"(?<![\w.>])(malloc|calloc|realloc|free|mmap|munmap|open|close|fstat|pread|recv|send|accept4?|getrandom|"
-    r"rename|unlink|statvfs|clock_gettime|getenv)\s*\(")
+    r"rename|unlink|mlock|munlock|fcntl|posix_fadvise|statvfs|clock_gettime|getenv)\s*\(")
 STRIP = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.S)
 
 

@@ -3,7 +3,8 @@
  * A backend is one place where ops run.  Activations are f32 buffers of that place,
  * weights are views of bytes that somebody else owns.  There is one backend today: the
  * CPU (backend_cpu.c, over the kernel table; level "ref" makes it the oracle).
- * Ops cannot fail: everything that can (memory) was reserved by tug_backend_reserve.
+ * Ops cannot fail: everything that can (memory) was reserved by tug_backend_reserve.  Only
+ * tug_op_moe can, when experts come from a disk.
  * Every op computes each token by itself, so results do not depend on n_tok.
  *
  * Shapes in parentheses, last dimension contiguous.  SPDX-License-Identifier: MIT */
@@ -21,7 +22,10 @@
 
 /* A matrix in a file's type, or a stack of n_mat of them (experts). */
 typedef struct tug_weight {
-    const uint8_t *data; /* borrowed, (n_mat, n_rows, n_cols) */
+    const uint8_t *data; /* borrowed, (n_mat, n_rows, n_cols); unused if there are mats */
+    const uint8_t *const
+        *mats; /* borrowed, (n_mat,): where each matrix is now, NULL: not in
+                                   memory.  NULL: all are at data */
     tug_type type;
     int64_t n_rows; /* outputs */
     int64_t n_cols; /* inputs */
@@ -40,7 +44,9 @@ typedef struct tug_weight {
 /* First byte of row `row` of matrix `mat`; if packed, `row` begins a group. */
 static inline const uint8_t *tug_weight_row(const tug_weight *w, int64_t mat,
                                             int64_t row) {
-    return w->data + (uint64_t)mat * w->mat_bytes + (uint64_t)row * w->row_bytes;
+    const uint8_t *first =
+        w->mats ? w->mats[mat] : w->data + (uint64_t)mat * w->mat_bytes;
+    return first + (uint64_t)row * w->row_bytes;
 }
 
 /* One projection of a list that shares its input: its outputs land in columns
@@ -50,11 +56,33 @@ typedef struct tug_proj {
     int64_t dst_col;
 } tug_proj;
 
+/* Who brings the experts of a layer into memory when not all are there: src/memory.  For one
+ * layer of one batch:
+ *
+ *     begin();  while (next(wait) > 0) { compute those; done(); }  end();
+ *
+ * Reading goes on beside everything.  Until done(), an expert that next() named stays where
+ * the weights' mats say. */
+typedef struct tug_expert_source {
+    void *ud;
+    /* experts (n,), increasing, each with counts[i] >= 1 of the n_tok tokens; both stay
+     * valid until end. */
+    tug_status (*begin)(void *ud, int layer, const int32_t *experts,
+                        const int32_t *counts, int n, int64_t n_tok, tug_err *err);
+    /* at <- positions in experts of up to max that are in memory and were not named yet.
+     * With `wait` *n is 0 only when all were named.  TUG_EIO: a read failed. */
+    tug_status (*next)(void *ud, int32_t *at, int max, bool wait, int *n, tug_err *err);
+    void (*done)(void *ud, const int32_t *at, int n);
+    void (*end)(void *ud); /* also after a failure */
+} tug_expert_source;
+
 /* The routed and the shared expert of one layer. */
 typedef struct tug_moe_weights {
     tug_weight gate, up, down;          /* n_mat = n_expert; (F, H), (F, H), (H, F) */
     tug_weight sh_gate, sh_up, sh_down; /* (Fs, H), (Fs, H), (H, Fs); n_rows 0: none */
     const float *sh_router;             /* (H,), or NULL: shared expert unscaled */
+    const tug_expert_source *source;    /* borrowed; NULL: all experts are in memory */
+    int layer;                          /* as the source counts */
 } tug_moe_weights;
 
 typedef struct tug_attn_shape {
@@ -113,9 +141,21 @@ bool tug_backend_supports(const tug_backend *be, tug_type type);
  * rows are whole groups.) */
 bool tug_backend_packs(const tug_backend *be, const tug_weight *w);
 
-/* Packs all matrices of w into dst (n_mat * n_rows * row_bytes,) and makes w a view of
- * that; w is one that tug_backend_packs says yes to. */
-void tug_backend_pack(tug_backend *be, tug_weight *w, uint8_t *dst);
+/* Packs n_rows rows, whole groups, at src into dst; they do not overlap. */
+void tug_backend_pack(tug_backend *be, tug_type type, uint64_t row_bytes, int64_t n_rows,
+                      uint8_t *dst, const uint8_t *src);
+
+/* One matrix that is packed where it lies. */
+typedef struct tug_pack_piece {
+    tug_type type;
+    int64_t n_rows;
+    uint64_t row_bytes;
+    const uint8_t *src; /* (n_rows * row_bytes,) */
+    uint8_t *dst;       /* <= src; both may overlap */
+} tug_pack_piece;
+/* temp (n_threads, temp_bytes) with temp_bytes >= TUG_PACK_ROWS rows of any piece. */
+void tug_backend_pack_pieces(tug_backend *be, const tug_pack_piece *pieces, int n,
+                             uint8_t *temp, size_t temp_bytes);
 
 /* x (n_tok, w.n_cols) = rows ids[t] of the embedding. */
 void tug_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
@@ -156,9 +196,10 @@ void tug_op_delta(tug_backend *be, const tug_delta_shape *s, float *out,
                   tug_delta_state *state, int64_t n_tok);
 
 /* y (n_tok, dim) = routed experts weighted by the router plus the shared expert.
- * router_logits (n_tok, n_expert); n_used experts per token. */
-void tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float *x,
-                const float *router_logits, int n_used, int64_t n_tok);
+ * router_logits (n_tok, n_expert); n_used experts per token.  On failure y is undefined. */
+TUG_NODISCARD tug_status tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y,
+                                    const float *x, const float *router_logits,
+                                    int n_used, int64_t n_tok, tug_err *err);
 
 /* The experts that the last tug_op_moe chose, (n_tok, n_used), increasing for each token;
  * valid until the next op. */

@@ -46,10 +46,14 @@ static void free_scratch(tug_backend *be) {
     tug_free(be->routing.hidden);
     tug_free(be->routing.first);
     tug_free(be->routing.active);
+    tug_free(be->routing.counts);
+    tug_free(be->routing.at);
+    tug_free(be->routing.rows);
     tug_free(be->expert_h);
     tug_free(be->expert_act);
     tug_free(be->expert_y);
     tug_free(be->shared_gate);
+    tug_free(be->shared_act);
     tug_free(be->shared_y);
     tug_free(be->up_tile);
     *be = (tug_backend){.k = be->k, .pool = be->pool};
@@ -87,29 +91,53 @@ bool tug_backend_packs(const tug_backend *be, const tug_weight *w) {
 }
 
 typedef struct pack_job {
-    const tug_weight *w;
+    tug_type type;
+    uint64_t row_bytes;
     uint8_t *dst;
-    int64_t groups; /* of 16 rows, per matrix */
+    const uint8_t *src;
 } pack_job;
 
 static void pack_groups(void *ud, int64_t begin, int64_t end, int thread) {
     (void)thread;
     const pack_job *j = ud;
-    const tug_weight *w = j->w;
     for (int64_t i = begin; i < end; i++) {
-        const int64_t row = i % j->groups * TUG_PACK_ROWS;
-        tug_pack_rows(w->type, j->dst + (uint64_t)i * TUG_PACK_ROWS * w->row_bytes,
-                      tug_weight_row(w, i / j->groups, row), w->row_bytes);
+        const uint64_t at = (uint64_t)i * TUG_PACK_ROWS * j->row_bytes;
+        tug_pack_rows(j->type, j->dst + at, j->src + at, j->row_bytes);
     }
 }
 
-void tug_backend_pack(tug_backend *be, tug_weight *w, uint8_t *dst) {
-    TUG_CHECK(tug_backend_packs(be, w));
-    pack_job j = {.w = w, .dst = dst, .groups = w->n_rows / TUG_PACK_ROWS};
-    tug_pool_for(be->pool, w->n_mat * j.groups, 16, pack_groups, &j);
-    w->data = dst;
-    w->mat_bytes = (uint64_t)w->n_rows * w->row_bytes;
-    w->packed = true;
+void tug_backend_pack(tug_backend *be, tug_type type, uint64_t row_bytes, int64_t n_rows,
+                      uint8_t *dst, const uint8_t *src) {
+    TUG_CHECK(n_rows % TUG_PACK_ROWS == 0);
+    pack_job j = {type, row_bytes, dst, src};
+    tug_pool_for(be->pool, n_rows / TUG_PACK_ROWS, 4, pack_groups, &j);
+}
+
+typedef struct pieces_job {
+    const tug_pack_piece *pieces;
+    uint8_t *temp;
+    size_t temp_bytes;
+} pieces_job;
+
+/* In order, since a group may lie over the end of the one before. */
+static void pack_pieces(void *ud, int64_t begin, int64_t end, int thread) {
+    const pieces_job *j = ud;
+    uint8_t *rows = j->temp + (size_t)thread * j->temp_bytes;
+    for (const tug_pack_piece *p = j->pieces + begin; p < j->pieces + end; p++) {
+        const uint64_t group = TUG_PACK_ROWS * p->row_bytes;
+        TUG_CHECK(group <= j->temp_bytes && p->dst <= p->src);
+        for (int64_t r = 0; r < p->n_rows; r += TUG_PACK_ROWS) {
+            memcpy(rows, p->src + (uint64_t)r * p->row_bytes, group);
+            tug_pack_rows(p->type, p->dst + (uint64_t)r * p->row_bytes, rows,
+                          p->row_bytes);
+        }
+    }
+}
+
+void tug_backend_pack_pieces(tug_backend *be, const tug_pack_piece *pieces, int n,
+                             uint8_t *temp, size_t temp_bytes) {
+    pieces_job j = {pieces, temp, temp_bytes};
+    tug_pool_for(be->pool, n, 1, pack_pieces, &j);
 }
 
 /* ---- scratch ------------------------------------------------------------------------- */
@@ -156,10 +184,12 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
     const int n_threads = tug_pool_size(be->pool);
     const int64_t n_slot = l.n_tok * l.n_expert_used;
     const int64_t widest = max64(l.n_in, max64(l.expert_dim, l.shared_dim));
-    size_t expert_act = 0;
+    size_t expert_act = 0, shared_act = 0;
     for (int i = 0; i < TUG_ACT_COUNT; i++) {
         const size_t h = tug_act_row_bytes((tug_act)i, l.expert_dim);
+        const size_t sh = tug_act_row_bytes((tug_act)i, l.shared_dim);
         if (h > expert_act) expert_act = h;
+        if (sh > shared_act) shared_act = sh;
         if (i != TUG_ACT_F32) {
             fresh.act[i] =
                 scratch(2, l.n_tok, 1, tug_act_row_bytes((tug_act)i, widest), &bad);
@@ -185,10 +215,14 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
     fresh.routing.hidden = scratch(2, n_slot, 1, sizeof(int32_t), &bad);
     fresh.routing.first = scratch(l.n_expert + 1, 1, 1, sizeof(int32_t), &bad);
     fresh.routing.active = scratch(l.n_expert, 1, 1, sizeof(int32_t), &bad);
+    fresh.routing.counts = scratch(l.n_expert, 1, 1, sizeof(int32_t), &bad);
+    fresh.routing.at = scratch(l.n_expert, 1, 1, sizeof(int32_t), &bad);
+    fresh.routing.rows = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
     fresh.expert_h = scratch(n_slot, l.expert_dim, 1, sizeof(float), &bad);
     fresh.expert_act = scratch(2, n_slot, 1, expert_act, &bad);
     fresh.expert_y = scratch(n_slot, l.dim, 1, sizeof(float), &bad);
     fresh.shared_gate = scratch(l.n_tok, l.shared_dim, 1, sizeof(float), &bad);
+    fresh.shared_act = scratch(2, l.n_tok, 1, shared_act, &bad);
     fresh.shared_y = scratch(l.n_tok, l.dim, 1, sizeof(float), &bad);
     fresh.up_tile = scratch(n_threads, l.n_tok, TUG_CPU_TILE_ROWS, sizeof(float), &bad);
     if (bad) {
@@ -230,6 +264,7 @@ typedef struct rows_job {
     tug_act kind;
     int digits;
     int64_t n_tok;
+    const int32_t *rows; /* NULL: 0, 1, 2, ... */
 } rows_job;
 
 static void embed_rows(void *ud, int64_t begin, int64_t end, int thread) {
@@ -279,7 +314,8 @@ static void convert_rows(void *ud, int64_t begin, int64_t end, int thread) {
     const rows_job *j = ud;
     const tug_kernels *k = &j->be->k;
     float *rest = j->be->residual + (int64_t)thread * j->be->residual_floats;
-    for (int64_t t = begin; t < end; t++) {
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t t = j->rows ? j->rows[i] : i;
         uint8_t *first = j->act + (size_t)t * j->act_bytes;
         k->act_convert[j->kind](first, j->x + t * j->n, j->n);
         if (j->digits == 1) continue;
@@ -288,8 +324,9 @@ static void convert_rows(void *ud, int64_t begin, int64_t end, int thread) {
     }
 }
 
-void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, int digits,
-                     const float *x, int64_t n, int64_t n_tok) {
+void tug_cpu_convert_some(tug_backend *be, uint8_t *dst, tug_act kind, int digits,
+                          const float *x, int64_t n, int64_t n_tok, const int32_t *rows,
+                          int64_t n_row) {
     rows_job j = {.be = be,
                   .act = dst,
                   .kind = kind,
@@ -297,8 +334,14 @@ void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, int digits,
                   .x = x,
                   .n = n,
                   .n_tok = n_tok,
+                  .rows = rows,
                   .act_bytes = tug_act_row_bytes(kind, n)};
-    tug_cpu_for(be, n_tok, 16, n_tok * n * 4 * digits, convert_rows, &j);
+    tug_cpu_for(be, n_row, 16, n_row * n * 4 * digits, convert_rows, &j);
+}
+
+void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, int digits,
+                     const float *x, int64_t n, int64_t n_tok) {
+    tug_cpu_convert_some(be, dst, kind, digits, x, n, n_tok, NULL, n_tok);
 }
 
 void tug_cpu_linear(const tug_backend *be, const tug_weight *w, int64_t mat, int64_t row0,

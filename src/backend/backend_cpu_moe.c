@@ -6,6 +6,9 @@
  * one expert's rows, see cut_pass), conversion of the hidden rows, down (pieces again).
  * Last, each token adds its experts' outputs in the order of their index and the
  * shared expert: that order, and so the result, is the same for any batch.
+ *
+ * When a source brings the experts, the three passes run once per wave: first the shared
+ * expert and those that are here, then others as they arrive.
  * SPDX-License-Identifier: MIT */
 #include <math.h>
 #include <string.h>
@@ -22,6 +25,10 @@ typedef struct moe_job {
     const float *router_logits;
     int n_used;
     int64_t n_tok;
+    /* Of the wave that is running: */
+    const int32_t *at; /* (n_wave,) positions in routing.active; NULL: 0, 1, 2, ... */
+    int n_wave;
+    bool with_shared;
     /* Of the pass that is running: */
     int64_t rows_per_piece; /* of one matrix, a multiple of TUG_CPU_TILE_ROWS */
     int64_t n_shared_pieces, pieces_per_expert;
@@ -49,7 +56,10 @@ static void assign_slots(const moe_job *j) {
     for (int64_t p = 0; p < n_pair; p++) r->first[r->ids[p] + 1]++;
     r->n_active = 0;
     for (int e = 0; e < n_expert; e++) {
-        if (r->first[e + 1] > 0) r->active[r->n_active++] = e;
+        if (r->first[e + 1] > 0) {
+            r->counts[r->n_active] = r->first[e + 1];
+            r->active[r->n_active++] = e;
+        }
         r->first[e + 1] += r->first[e];
     }
     for (int64_t p = 0; p < n_pair; p++) {
@@ -86,8 +96,18 @@ static void cut_pass(moe_job *j, int64_t n_rows, int64_t n_shared) {
         const int64_t fair = n_rows / n_threads / tile * tile;
         if (fair > tile) j->rows_per_piece = fair;
     }
+    if (!j->with_shared) n_shared = 0;
     j->n_shared_pieces = (n_shared + j->rows_per_piece - 1) / j->rows_per_piece;
     j->pieces_per_expert = (n_rows + j->rows_per_piece - 1) / j->rows_per_piece;
+}
+
+static int64_t n_pieces(const moe_job *j) {
+    return j->n_shared_pieces + j->n_wave * j->pieces_per_expert;
+}
+
+/* The i-th expert of the wave. */
+static int32_t wave_expert(const moe_job *j, int64_t i) {
+    return j->be->routing.active[j->at ? j->at[i] : i];
 }
 
 static int64_t min64(int64_t a, int64_t b) {
@@ -105,7 +125,7 @@ static void hidden_piece(const moe_job *j, int64_t piece, int thread) {
     if (!shared) {
         const int64_t i = piece - j->n_shared_pieces;
         const tug_routing *r = &be->routing;
-        mat = r->active[i / j->pieces_per_expert];
+        mat = wave_expert(j, i / j->pieces_per_expert);
         row0 = i % j->pieces_per_expert * j->rows_per_piece;
         index = r->token + 2 * r->first[mat];
         n_tok = r->first[mat + 1] - r->first[mat];
@@ -137,12 +157,12 @@ static void down_piece(const moe_job *j, int64_t piece, int thread) {
     const tug_act kind = tug_cpu_kernel(be, w)->act;
     int64_t mat = 0, row0 = piece * j->rows_per_piece, n_tok = j->n_tok, slot0 = 0;
     const int32_t *index = NULL;
-    const void *h = kind == TUG_ACT_F32 ? (const void *)be->shared_gate : be->act[kind];
+    const void *h = kind == TUG_ACT_F32 ? (const void *)be->shared_gate : be->shared_act;
     float *y = be->shared_y;
     if (!shared) {
         const int64_t i = piece - j->n_shared_pieces;
         const tug_routing *r = &be->routing;
-        mat = r->active[i / j->pieces_per_expert];
+        mat = wave_expert(j, i / j->pieces_per_expert);
         row0 = i % j->pieces_per_expert * j->rows_per_piece;
         slot0 = r->first[mat];
         index = r->hidden + 2 * slot0;
@@ -211,24 +231,72 @@ static void convert_inputs(const moe_job *j) {
     }
 }
 
+/* Slots of the wave's experts, in the order of the wave. */
+static int64_t list_slots(const moe_job *j) {
+    tug_routing *r = &j->be->routing;
+    int64_t n = 0;
+    for (int i = 0; i < j->n_wave; i++) {
+        const int32_t e = wave_expert(j, i);
+        for (int32_t slot = r->first[e]; slot < r->first[e + 1]; slot++) {
+            r->rows[n++] = slot;
+        }
+    }
+    return n;
+}
+
 static void convert_hidden(const moe_job *j) {
     tug_backend *be = j->be;
     const tug_weight *down = &j->w->down, *shared = &j->w->sh_down;
     const tug_act kind = tug_cpu_kernel(be, down)->act;
     if (kind != TUG_ACT_F32) {
-        tug_cpu_convert(be, be->expert_act, kind, down->digits, be->expert_h,
-                        down->n_cols, j->n_tok * j->n_used);
+        tug_cpu_convert_some(be, be->expert_act, kind, down->digits, be->expert_h,
+                             down->n_cols, j->n_tok * j->n_used, be->routing.rows,
+                             list_slots(j));
     }
-    if (shared->n_rows == 0) return;
+    if (!j->with_shared || shared->n_rows == 0) return;
     const tug_act sh_kind = tug_cpu_kernel(be, shared)->act;
-    if (sh_kind != TUG_ACT_F32) { /* the token inputs in act[] are no longer needed */
-        tug_cpu_convert(be, be->act[sh_kind], sh_kind, shared->digits, be->shared_gate,
+    if (sh_kind != TUG_ACT_F32) {
+        tug_cpu_convert(be, be->shared_act, sh_kind, shared->digits, be->shared_gate,
                         shared->n_cols, j->n_tok);
     }
 }
 
-void tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float *x,
-                const float *router_logits, int n_used, int64_t n_tok) {
+static void run_wave(moe_job *j, const int32_t *at, int n, bool with_shared) {
+    tug_pool *pool = j->be->pool;
+    j->at = at;
+    j->n_wave = n;
+    j->with_shared = with_shared;
+    cut_pass(j, j->w->gate.n_rows, j->w->sh_gate.n_rows);
+    tug_pool_for(pool, n_pieces(j), 1, hidden_pieces, j);
+    convert_hidden(j);
+    cut_pass(j, j->w->down.n_rows, j->w->sh_down.n_rows);
+    tug_pool_for(pool, n_pieces(j), 1, down_pieces, j);
+}
+
+/* A wave: large enough to keep the threads busy, small enough that the reader gets new
+ * work often. */
+#define WAVE 16
+
+/* The shared expert and what is here, while the rest is read; then waves of what came. */
+static tug_status run_as_they_come(moe_job *j, tug_err *err) {
+    const tug_expert_source *src = j->w->source;
+    tug_routing *r = &j->be->routing;
+    TUG_TRY(src->begin(src->ud, j->w->layer, r->active, r->counts, r->n_active, j->n_tok,
+                       err));
+    bool first = true;
+    for (;;) {
+        int n;
+        TUG_TRY(src->next(src->ud, r->at, WAVE, !first, &n, err));
+        if (n == 0 && !first) return TUG_OK;
+        run_wave(j, r->at, n, first);
+        src->done(src->ud, r->at, n);
+        first = false;
+    }
+}
+
+tug_status tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float *x,
+                      const float *router_logits, int n_used, int64_t n_tok,
+                      tug_err *err) {
     moe_job j = {.be = be,
                  .w = w,
                  .y = y,
@@ -240,16 +308,15 @@ void tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float
     assign_slots(&j);
     tug_stage_enter_experts(be, w, be->routing.n_active);
     convert_inputs(&j);
-
-    cut_pass(&j, w->gate.n_rows, w->sh_gate.n_rows);
-    tug_pool_for(be->pool, j.n_shared_pieces + be->routing.n_active * j.pieces_per_expert,
-                 1, hidden_pieces, &j);
-    convert_hidden(&j);
-
-    cut_pass(&j, w->down.n_rows, w->sh_down.n_rows);
-    tug_pool_for(be->pool, j.n_shared_pieces + be->routing.n_active * j.pieces_per_expert,
-                 1, down_pieces, &j);
+    if (!w->source) {
+        run_wave(&j, NULL, be->routing.n_active, true);
+    } else {
+        const tug_status s = run_as_they_come(&j, err);
+        w->source->end(w->source->ud);
+        if (s != TUG_OK) return s;
+    }
     tug_cpu_for(be, n_tok, 16, n_tok * n_used * w->down.n_rows, combine_tokens, &j);
+    return TUG_OK;
 }
 
 const int32_t *tug_backend_routed(const tug_backend *be) {

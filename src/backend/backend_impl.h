@@ -17,6 +17,9 @@ typedef struct tug_routing {
     int32_t *hidden; /* (2 n_slot,): the same for rows of expert_act */
     int32_t *first;  /* (n_expert + 1,): slots [first[e], first[e+1]) are expert e's */
     int32_t *active; /* (n_expert,): experts with at least one token */
+    int32_t *counts; /* (n_expert,): tokens of each active expert */
+    int32_t *at;     /* (n_expert,): positions in active of those that are computed now */
+    int32_t *rows;   /* (n_slot,): their slots */
     int n_active;
 } tug_routing;
 
@@ -45,6 +48,7 @@ struct tug_backend {
     uint8_t *expert_act; /* (2, n_slot, activation row of expert_dim) */
     float *expert_y;     /* (n_slot, dim) */
     float *shared_gate;  /* (n_tok, shared_dim): hidden rows of the shared expert */
+    uint8_t *shared_act; /* (2, n_tok, activation row of shared_dim) */
     float *shared_y;     /* (n_tok, dim) */
     float *up_tile;      /* (n_threads, n_tok, TUG_CPU_TILE_ROWS) */
     float *attn_tile;    /* (n_threads, 2, TUG_CPU_ATTN_QUERIES, TUG_MAX_HEAD_DIM) */
@@ -59,6 +63,11 @@ const tug_linear_kernel *tug_cpu_kernel(const tug_backend *be, const tug_weight 
  * two, the second. */
 void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, int digits,
                      const float *x, int64_t n, int64_t n_tok);
+
+/* The same for n_row of the n_tok rows. */
+void tug_cpu_convert_some(tug_backend *be, uint8_t *dst, tug_act kind, int digits,
+                          const float *x, int64_t n, int64_t n_tok, const int32_t *rows,
+                          int64_t n_row);
 
 /* y (n_tok, n_rows) stride y_stride = rows [row0, row0 + n_rows) of matrix `mat` times the
  * activations x, n_rows <= TUG_CPU_TILE_ROWS.  Floats or digits, as the weight wants;

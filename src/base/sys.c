@@ -14,6 +14,10 @@ static int sys_open(const char *path, int flags, unsigned mode) {
     return open(path, flags, (mode_t)mode);
 }
 
+static int sys_set_flags(int fd, int flags) {
+    return fcntl(fd, F_SETFL, flags);
+}
+
 /* glibc declares the address as a transparent union. */
 static int sys_accept4(int fd, struct sockaddr *from, socklen_t *n, int flags) {
     return accept4(fd, from, n, flags);
@@ -26,8 +30,12 @@ tug_sys_table tug_sys = {
     .mmap = mmap,
     .munmap = munmap,
     .madvise = madvise,
+    .mlock = mlock,
+    .munlock = munlock,
     .open = sys_open,
     .close = close,
+    .set_flags = sys_set_flags,
+    .fadvise = posix_fadvise,
     .fstat = fstat,
     .read = read,
     .pread = pread,

@@ -26,9 +26,13 @@ typedef struct tug_sys_table {
     void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t off);
     int (*munmap)(void *addr, size_t len);
     int (*madvise)(void *addr, size_t len, int advice);
+    int (*mlock)(const void *addr, size_t len);
+    int (*munlock)(const void *addr, size_t len);
     /* files */
     int (*open)(const char *path, int flags, unsigned mode);
     int (*close)(int fd);
+    int (*set_flags)(int fd, int flags);                   /* fcntl F_SETFL */
+    int (*fadvise)(int fd, off_t at, off_t n, int advice); /* an errno, not -1 */
     int (*fstat)(int fd, struct stat *st);
     ssize_t (*read)(int fd, void *buf, size_t n);
     ssize_t (*pread)(int fd, void *buf, size_t n, off_t at);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/sys.h"
 
@@ -57,6 +58,21 @@ tug_status cli_parse_f64(const char *flag, const char *text, double min, double 
     }
     *out = v;
     return TUG_OK;
+}
+
+tug_status cli_parse_size(const char *flag, const char *arg, uint64_t *out,
+                          tug_err *err) {
+    char *end;
+    const double n = strtod(arg, &end);
+    const double unit = *end == 'G' || *end == 'g' ? 1e9 : 1e6;
+    const bool known = end != arg && strchr("GgMm", *end) && *end != '\0';
+    if (known && (end[1] == '\0' || strcasecmp(end + 1, "B") == 0) && n * unit >= 1e6 &&
+        n * unit < 1e15) {
+        *out = (uint64_t)(n * unit);
+        return TUG_OK;
+    }
+    return TUG_FAIL(err, TUG_EUSAGE, "%s is a size like 20G or 800M, not '%s'", flag,
+                    arg);
 }
 
 tug_status cli_parse_ids(const char *text, int32_t **ids, int64_t *n, tug_err *err) {

@@ -25,6 +25,7 @@ int cmd_tokenize(int argc, char **argv);
 int cmd_render(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
+int cmd_plan(int argc, char **argv);
 
 /* Prints "tug: <sentence>" to stderr and returns the exit code for it. */
 int cli_fail(const tug_err *err);
@@ -37,6 +38,10 @@ TUG_NODISCARD tug_status cli_parse_i64(const char *flag, const char *text, int64
                                        int64_t max, int64_t *out, tug_err *err);
 TUG_NODISCARD tug_status cli_parse_f64(const char *flag, const char *text, double min,
                                        double max, double *out, tug_err *err);
+
+/* "20G", "800M", "1.5GB": decimal, as memory is sold by makers of disks and counted by us. */
+TUG_NODISCARD tug_status cli_parse_size(const char *flag, const char *arg, uint64_t *out,
+                                        tug_err *err);
 
 /* "1,2,3" (also spaces) to token ids, (n,) owned by the caller (tug_free). */
 TUG_NODISCARD tug_status cli_parse_ids(const char *text, int32_t **ids, int64_t *n,

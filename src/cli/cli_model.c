@@ -29,6 +29,9 @@ tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *er
         .cpu_level = o->cpu_level,
         .on_load = on_load,
         .ud = m,
+        .ram_bytes = o->ram_bytes,
+        .n_ctx = o->n_ctx,
+        .n_batch = o->n_batch,
     };
     cli_progress_init(&m->progress);
     cli_progress_begin(&m->progress, "loading");

@@ -13,6 +13,7 @@ static const struct {
     {"run", cmd_run, "generate text from a prompt, or chat"},
     {"serve", cmd_serve, "the backend of coding agents: OpenAI and Anthropic APIs"},
     {"eval", cmd_eval, "perplexity of a text, log-likelihood of token ids"},
+    {"plan", cmd_plan, "where every byte of a model goes, and how fast it will be"},
     {"bench", cmd_bench, "how fast a model is here, and what bounds it"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
     {"inspect", cmd_inspect, "what is in a GGUF file"},

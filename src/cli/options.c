@@ -2,7 +2,9 @@
 #include "cli/options.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/random.h"
@@ -37,6 +39,7 @@ tug_status cli_engine_option(cli_engine_options *o, int c, const char *arg,
     case 't': return cli_parse_i64("--threads", arg, 1, 1024, &o->n_threads, err);
     case 'b': return cli_parse_i64("--batch-size", arg, 1, 65536, &o->n_batch, err);
     case CLI_OPT_CPU: o->cpu_level = arg; return TUG_OK;
+    case CLI_OPT_RAM: return cli_parse_size("--ram", arg, &o->ram_bytes, err);
     case CLI_OPT_CACHE_TYPE: return parse_cache_type(arg, &o->kv_type, err);
     default: return TUG_FAIL(err, TUG_EUSAGE, "option %d is not known", c);
     }

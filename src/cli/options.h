@@ -11,7 +11,13 @@
 #include "tug.h"
 
 /* Values of flags without a letter.  A command's own ones start at CLI_OPT_OWN. */
-enum { CLI_OPT_CPU = 256, CLI_OPT_CACHE_TYPE, CLI_OPT_SAMPLING, CLI_OPT_OWN = 512 };
+enum {
+    CLI_OPT_CPU = 256,
+    CLI_OPT_CACHE_TYPE,
+    CLI_OPT_RAM,
+    CLI_OPT_SAMPLING,
+    CLI_OPT_OWN = 512
+};
 
 /* ---- model and machine ----------------------------------------------------------- */
 
@@ -20,6 +26,7 @@ typedef struct cli_engine_options {
     const char *cpu_level;             /* borrowed from argv; NULL: auto */
     int64_t n_threads, n_ctx, n_batch; /* 0: the library's default */
     tug_kv_cache_type kv_type;
+    uint64_t ram_bytes; /* 0: what is free */
 } cli_engine_options;
 
 #define CLI_ENGINE_SHORT "m:c:t:b:"
@@ -27,18 +34,21 @@ typedef struct cli_engine_options {
     {"model", required_argument, NULL, 'm'}, {"ctx-size", required_argument, NULL, 'c'}, \
         {"threads", required_argument, NULL, 't'},                                       \
         {"batch-size", required_argument, NULL, 'b'},                                    \
-        {"cpu", required_argument, NULL, CLI_OPT_CPU}, {                                 \
+        {"cpu", required_argument, NULL, CLI_OPT_CPU},                                   \
+        {"ram", required_argument, NULL, CLI_OPT_RAM}, {                                 \
         "cache-type", required_argument, NULL, CLI_OPT_CACHE_TYPE                        \
     }
 
 /* Lines for --help, without -c, whose meaning differs. */
-#define CLI_ENGINE_HELP                                                           \
-    "  -m, --model FILE          GGUF file; of a split one, the first part\n"     \
-    "  -t, --threads N           threads (default: all processors)\n"             \
-    "  -b, --batch-size N        prompt tokens computed at once (default 2048,\n" \
-    "                            or 512 where memory is short)\n"                 \
-    "      --cache-type TYPE     attention cache: f16, i16, q8_0 or f32;\n"       \
-    "                            i16 (as large as f16) with AVX-512, else f16\n"  \
+#define CLI_ENGINE_HELP                                                                 \
+    "  -m, --model FILE          GGUF file; of a split one, the first part\n"           \
+    "  -t, --threads N           threads (default: all processors)\n"                   \
+    "  -b, --batch-size N        prompt tokens computed at once (default 2048,\n"       \
+    "                            or as memory is)\n"                                    \
+    "      --cache-type TYPE     attention cache: f16, i16, q8_0 or f32;\n"             \
+    "                            i16 (as large as f16) with AVX-512, else f16\n"        \
+    "      --ram SIZE            the most memory to take, 20G or 800M (default: what\n" \
+    "                            is free); experts beyond it stay in the file\n"        \
     "      --cpu LEVEL           auto (default), ref, avx2 or avx512\n"
 
 TUG_NODISCARD tug_status cli_engine_option(cli_engine_options *o, int c, const char *arg,

@@ -7,11 +7,11 @@
 #include <stdio.h>
 
 #include "base/sys.h"
-#include "cli/run_answer.h"
 #include "cli/cli.h"
 #include "cli/line_edit.h"
 #include "cli/prompt.h"
 #include "cli/run.h"
+#include "cli/run_answer.h"
 
 typedef struct dialogue {
     const run_options *o; /* borrowed */

@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include "base/sys.h"
-#include "cli/run_answer.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/prompt.h"
 #include "cli/run.h"
+#include "cli/run_answer.h"
 
 typedef struct once {
     const run_options *o; /* borrowed */

@@ -4,6 +4,7 @@
 
 #include "base/pool_clock.h"
 #include "gguf/gguf.h"
+#include "memory/expert_store.h"
 #include "model/forward.h"
 #include "tug.h"
 #include "tug_profile.h"
@@ -20,9 +21,11 @@ struct tug_model {
     struct tug_tokenizer *tokenizer; /* owned */
     tug_backend *be;                 /* owned */
     tug_net net;
-    tug_scratch scratch; /* of the largest batch of any session so far */
-    char *name;          /* owned, zero-terminated general.name */
-    tug_str template;    /* borrowed from gguf */
+    tug_expert_store *experts; /* owned; NULL: all experts are in memory */
+    int64_t n_batch;           /* of sessions that do not say */
+    tug_scratch scratch;       /* of the largest batch of any session so far */
+    char *name;                /* owned, zero-terminated general.name */
+    tug_str template;          /* borrowed from gguf */
     uint64_t n_params, n_bytes;
     float temperature, top_p;
     int32_t top_k;

@@ -7,9 +7,9 @@
 #include "base/sys.h"
 #include "engine/engine_impl.h"
 #include "engine/profile.h"
+#include "engine/residency.h"
 #include "engine/vocab.h"
 #include "memory/meminfo.h"
-#include "model/pack.h"
 #include "tokenizer/tokenizer.h"
 
 /* What the publisher of Qwen3-Coder-Next recommends; used when a file says nothing. */
@@ -78,7 +78,19 @@ static void warm(const tug_model *m) {
     (void)sum;
 }
 
-static tug_status open_parts(tug_model *m, const tug_model_params *p, tug_err *err) {
+/* To where `plan` says; NULL: where there is room. */
+static tug_status load_weights(tug_model *m, const tug_model_params *p,
+                               const tug_residency *plan, tug_err *err) {
+    if (plan) return tug_residency_load(m, plan, p, err);
+    tug_residency own;
+    TUG_TRY(tug_residency_plan(&own, m, p, err));
+    const tug_status s = tug_residency_load(m, &own, p, err);
+    tug_residency_free(&own);
+    return s;
+}
+
+static tug_status open_parts(tug_model *m, const tug_model_params *p,
+                             const tug_residency *plan, tug_err *err) {
     tug_cpu_level level;
     TUG_TRY(tug_cpu_level_parse(p->cpu_level ? p->cpu_level : "auto", &level, err));
     const int n_threads = p->n_threads > 0 ? p->n_threads : tug_cpu_count();
@@ -92,16 +104,17 @@ static tug_status open_parts(tug_model *m, const tug_model_params *p, tug_err *e
     TUG_TRY(read_sampling(m, err));
     TUG_TRY(read_name(m, err));
     count_tensors(m);
-    TUG_TRY(tug_weights_pack(&m->net.weights, m->be, p->on_load, p->ud, err));
-    warm(m);
+    TUG_TRY(load_weights(m, p, plan, err));
+    if (!m->experts) warm(m);
     return TUG_OK;
 }
 
-tug_status tug_model_open(tug_model **out, const tug_model_params *params, tug_err *err) {
+tug_status tug_model_open_as(tug_model **out, const tug_model_params *params,
+                             const tug_residency *plan, tug_err *err) {
     *out = NULL;
     tug_model *m = tug_alloc_zero(sizeof *m);
     if (!m) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the model");
-    const tug_status s = open_parts(m, params, err);
+    const tug_status s = open_parts(m, params, plan, err);
     if (s != TUG_OK) {
         tug_model_close(&m);
         return s;
@@ -110,11 +123,16 @@ tug_status tug_model_open(tug_model **out, const tug_model_params *params, tug_e
     return TUG_OK;
 }
 
+tug_status tug_model_open(tug_model **out, const tug_model_params *params, tug_err *err) {
+    return tug_model_open_as(out, params, NULL, err);
+}
+
 void tug_model_close(tug_model **model) {
     tug_model *m = *model;
     if (!m) return;
     tug_recorder_close(&m->recorder);
     tug_scratch_free(&m->scratch);
+    tug_expert_store_destroy(&m->experts);
     tug_weights_free(&m->net.weights);
     tug_tokenizer_destroy(&m->tokenizer);
     tug_backend_destroy(&m->be);

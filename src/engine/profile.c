@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/cpu.h"
 #include "base/sys.h"
 #include "memory/meminfo.h"
 
@@ -78,7 +79,8 @@ enum {
 };
 
 struct tug_limits_probe {
-    tug_model *model; /* borrowed */
+    tug_backend *be;  /* the model's, or `own` */
+    tug_backend *own; /* owned, or NULL */
     uint8_t *memory;  /* owned map, (n_bytes,), touched */
     size_t n_bytes, cache_bytes;
 };
@@ -113,9 +115,17 @@ tug_status tug_limits_probe_create(tug_limits_probe **out, tug_model *model,
     }
     tug_limits_probe *p = tug_alloc_zero(sizeof *p);
     if (!p) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the bandwidth probe");
+    const tug_status status =
+        model ? TUG_OK
+              : tug_backend_cpu_create(&p->own, tug_cpu_detect(), tug_cpu_count(), err);
+    if (status != TUG_OK) {
+        tug_free(p);
+        return status;
+    }
     void *map = tug_sys.mmap(NULL, want, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED) {
+        tug_backend_destroy(&p->own);
         tug_free(p);
         return TUG_FAIL(err, TUG_ENOMEM,
                         "out of memory for the bandwidth probe, which needs %zu MB: end "
@@ -125,8 +135,10 @@ tug_status tug_limits_probe_create(tug_limits_probe **out, tug_model *model,
     /* Large pages if there are any: the limit is the memory's, not the page table's. */
     (void)madvise(map, want, MADV_HUGEPAGE);
     memset(map, 1, want); /* unwritten pages would all be one page of zeros */
-    *p = (tug_limits_probe){
-        .model = model, .memory = map, .n_bytes = want, .cache_bytes = cache};
+    p->be = model ? model->be : p->own;
+    p->memory = map;
+    p->n_bytes = want;
+    p->cache_bytes = cache;
     *out = p;
     return TUG_OK;
 }
@@ -134,6 +146,7 @@ tug_status tug_limits_probe_create(tug_limits_probe **out, tug_model *model,
 void tug_limits_probe_destroy(tug_limits_probe **probe) {
     if (!*probe) return;
     (void)tug_sys.munmap((*probe)->memory, (*probe)->n_bytes);
+    tug_backend_destroy(&(*probe)->own);
     tug_free(*probe);
     *probe = NULL;
 }
@@ -143,8 +156,7 @@ uint64_t tug_limits_probe_bytes(const tug_limits_probe *probe) {
 }
 
 tug_limits tug_limits_probe_run(tug_limits_probe *probe) {
-    tug_limits l =
-        tug_backend_measure_limits(probe->model->be, probe->memory, probe->n_bytes);
+    tug_limits l = tug_backend_measure_limits(probe->be, probe->memory, probe->n_bytes);
     l.cache_bytes = (double)probe->cache_bytes;
     return l;
 }

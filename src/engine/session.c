@@ -13,12 +13,6 @@
 #include "memory/meminfo.h"
 #include "model/work.h"
 
-/* The more tokens go through a layer together, the more share an expert's weights; their
- * work space costs about 0.2 MB a token at the full model's sizes, which a machine that is
- * short of memory has better uses for. */
-#define LARGE_BATCH      2048
-#define SMALL_BATCH      512
-#define LARGE_BATCH_FROM (UINT64_C(4) << 30) /* bytes available */
 /* Left for everything else when a context is sized by the memory there is. */
 #define SPARE_BYTES (512u << 20)
 
@@ -86,9 +80,7 @@ static tug_status create_parts(tug_session *s, const tug_session_params *p,
     const tug_state_shape shape =
         tug_net_state_shape(&s->model->net, kv_type(s->model, p->kv_type));
     int64_t n_ctx = 0, n_batch = p->n_batch;
-    if (n_batch <= 0) {
-        n_batch = tug_memory_available() < LARGE_BATCH_FROM ? SMALL_BATCH : LARGE_BATCH;
-    }
+    if (n_batch <= 0) n_batch = s->model->n_batch;
     if (p->unchecked && p->n_ctx > 0) {
         n_ctx = p->n_ctx;
     } else {
@@ -157,7 +149,10 @@ static tug_status check_ids(const tug_session *s, const int32_t *ids, int64_t n,
     return TUG_OK;
 }
 
-static void run_pass(tug_session *s, const int32_t *ids, int64_t n_tok) {
+/* On failure the recurrent state is somewhere in the middle of a token: the session begins
+ * anew.  Its save points hold states of their own and can still be restored. */
+static tug_status run_pass(tug_session *s, const int32_t *ids, int64_t n_tok,
+                           tug_err *err) {
     tug_recorder *r = &s->model->recorder;
     if (r->clock) {
         tug_work_add_pass(r->work, &s->model->net, &s->state, s->state.n_tokens, n_tok);
@@ -165,7 +160,10 @@ static void run_pass(tug_session *s, const int32_t *ids, int64_t n_tok) {
         r->n_batches++;
     }
     memcpy(s->ids + s->state.n_tokens, ids, (size_t)n_tok * sizeof *ids);
-    tug_forward(&s->model->net, &s->state, &s->model->scratch, ids, n_tok);
+    const tug_status status =
+        tug_forward(&s->model->net, &s->state, &s->model->scratch, ids, n_tok, err);
+    if (status != TUG_OK) tug_session_reset(s);
+    return status;
 }
 
 static void run_head(tug_session *s, int64_t row, int64_t n, float *logits) {
@@ -194,7 +192,7 @@ tug_status tug_session_append_each(tug_session *s, const int32_t *ids, int64_t n
     TUG_TRY(tug_session_keep_rows(s, n, err));
     for (int64_t at = 0; at < n;) {
         const int64_t n_tok = n - at < s->n_batch ? n - at : s->n_batch;
-        run_pass(s, ids + at, n_tok);
+        TUG_TRY(run_pass(s, ids + at, n_tok, err));
         if (fn && first < at + n_tok) {
             report_rows(s, first > at ? first - at : 0, n_tok, at, fn, ud);
         }

@@ -86,6 +86,11 @@ uint32_t tug_gguf_version(const tug_gguf *g);
 int tug_gguf_n_parts(const tug_gguf *g);
 uint64_t tug_gguf_file_bytes(const tug_gguf *g); /* all parts together */
 
+/* Of part `part`; NULL when its bytes are in memory that the caller keeps. */
+const char *tug_gguf_part_path(const tug_gguf *g, int part);
+/* Where in which part's file a byte of tensor data lies. */
+uint64_t tug_gguf_locate(const tug_gguf *g, const uint8_t *data, int *part);
+
 uint64_t tug_gguf_n_kv(const tug_gguf *g);
 tug_gguf_kv tug_gguf_kv_at(const tug_gguf *g, uint64_t i);
 bool tug_gguf_find(const tug_gguf *g, const char *key, tug_gguf_kv *out);

@@ -308,6 +308,22 @@ int tug_gguf_n_parts(const tug_gguf *g) {
     return g->n_parts;
 }
 
+const char *tug_gguf_part_path(const tug_gguf *g, int part) {
+    const tug_gguf_part *p = &g->parts[part];
+    return p->data == p->map.data ? p->path : NULL;
+}
+
+uint64_t tug_gguf_locate(const tug_gguf *g, const uint8_t *data, int *part) {
+    for (int i = 0; i < g->n_parts; i++) {
+        const tug_gguf_part *p = &g->parts[i];
+        if (data < p->data || data >= p->data + p->size) continue;
+        *part = i;
+        return (uint64_t)(data - p->data);
+    }
+    TUG_CHECK(false && "not a tensor of this file");
+    return 0;
+}
+
 uint64_t tug_gguf_file_bytes(const tug_gguf *g) {
     uint64_t bytes = 0;
     for (int no = 0; no < g->n_parts; no++) bytes += g->parts[no].size;

@@ -60,7 +60,7 @@ static inline uint64_t tug_reader_room(uint64_t n) {
 
 TUG_NODISCARD tug_status tug_reader_create(tug_reader **out, const tug_reader_params *p,
                                            tug_err *err);
-/* Waits for what is in flight first. */
+/* Waits for what the disk is busy with; what only queued is not read. */
 void tug_reader_destroy(tug_reader **r);
 
 /* false: `depth` are in flight already. */
@@ -78,6 +78,6 @@ const char *tug_reader_error(const tug_reader *r);
  * TUG_EIO with a sentence. */
 TUG_NODISCARD tug_status tug_reader_check(const tug_reader *r, tug_err *err);
 
-tug_reader_stats tug_reader_get_stats(const tug_reader *r);
+tug_reader_stats tug_reader_get_stats(tug_reader *r);
 
 #endif

@@ -3,8 +3,9 @@
  * x is the residual stream; every half layer reads h = rmsnorm(x) and adds its result to
  * x.  A batch goes through a layer's experts as one, so that each expert's weights are read
  * and unpacked once for it, but through the mixer in parts that stay in the cache.
- * Nothing here allocates or can fail: every buffer is in the scratch.  Nothing here
- * knows about types, threads or instruction sets: that is the backend.
+ * Nothing here allocates, and nothing can fail but experts that come from a disk: every
+ * buffer is in the scratch.  Nothing here knows about types, threads or instruction sets:
+ * that is the backend.
  * SPDX-License-Identifier: MIT */
 #include "model/forward.h"
 
@@ -37,18 +38,21 @@ static void mix(const tug_net *net, const tug_layer *l, tug_state *st, int i_kin
     tug_op_add(net->be, x, s->h, n_tok, shape->dim);
 }
 
-static void layer_moe(const tug_net *net, int layer, tug_scratch *s, int64_t n_tok) {
+static tug_status layer_moe(const tug_net *net, int layer, tug_scratch *s, int64_t n_tok,
+                            tug_err *err) {
     const tug_shape *shape = &net->shape;
     const tug_layer *l = &net->weights.layer[layer];
     tug_stage_enter(net->be, TUG_STAGE_ROUTER); /* the op goes over to EXPERTS */
     tug_op_rmsnorm(net->be, s->h, s->x, l->ffn_norm, n_tok, shape->dim, shape->eps);
     tug_op_project(net->be, &l->router, 1, s->router, shape->n_expert, s->h, n_tok);
-    tug_op_moe(net->be, &l->moe, s->mixed, s->h, s->router, shape->n_expert_used, n_tok);
+    TUG_TRY(tug_op_moe(net->be, &l->moe, s->mixed, s->h, s->router, shape->n_expert_used,
+                       n_tok, err));
     if (net->on_routes) {
         net->on_routes(net->routes_ud, layer, tug_backend_routed(net->be),
                        shape->n_expert_used, n_tok);
     }
     tug_op_add(net->be, s->x, s->mixed, n_tok, shape->dim);
+    return TUG_OK;
 }
 
 /* Cosines and sines of positions pos ...: the same for every layer.  Angles in f32, as the
@@ -71,8 +75,8 @@ static void tap(const tug_net *net, int layer, tug_tap_point point, const tug_sc
     if (net->tap) net->tap(net->tap_ud, layer, point, s->x, n_tok, net->shape.dim);
 }
 
-void tug_forward(const tug_net *net, tug_state *st, tug_scratch *s, const int32_t *ids,
-                 int64_t n_tok) {
+tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
+                       const int32_t *ids, int64_t n_tok, tug_err *err) {
     const tug_shape *shape = &net->shape;
     int i_attn = 0, i_delta = 0;
     tug_stage_enter(net->be, TUG_STAGE_EMBEDDING);
@@ -88,12 +92,13 @@ void tug_forward(const tug_net *net, tug_state *st, tug_scratch *s, const int32_
         }
         tap(net, i, TUG_TAP_MIXER, s, n_tok);
 
-        layer_moe(net, i, s, n_tok);
+        TUG_TRY(layer_moe(net, i, s, n_tok, err));
         tap(net, i, TUG_TAP_LAYER, s, n_tok);
     }
     st->n_tokens += n_tok;
     if (st->n_tokens > st->n_touched) st->n_touched = st->n_tokens;
     tug_stage_enter(net->be, TUG_STAGE_OTHER);
+    return TUG_OK;
 }
 
 void tug_head(const tug_net *net, tug_scratch *s, int64_t row, int64_t n, float *logits) {

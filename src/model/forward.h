@@ -54,9 +54,10 @@ tug_state_shape tug_net_state_shape(const tug_net *net, tug_kv_type kv_type);
 
 /* Runs ids (n_tok,), n_tok <= max_tok, as tokens st->n_tokens ... of the conversation and
  * leaves their residual stream in s->x.  The caller has checked that ids are in range and
- * that the context has room. */
-void tug_forward(const tug_net *net, tug_state *st, tug_scratch *s, const int32_t *ids,
-                 int64_t n_tok);
+ * that the context has room.  On failure (TUG_EIO: experts could not be read) the state is
+ * good for a reset only. */
+TUG_NODISCARD tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
+                                     const int32_t *ids, int64_t n_tok, tug_err *err);
 
 /* logits (n, n_vocab) of rows [row, row + n) of the last pass, n <= TUG_HEAD_ROWS;
  * 64-byte aligned. */

@@ -44,91 +44,111 @@ static const tug_packing packings[TUG_TYPE_COUNT] = {
 
 /* ---- weights put together anew ------------------------------------------------------- */
 
-/* Four bytes at a time: no shift below moves a bit that its mask keeps into another byte. */
+/* The same dword of 16 rows.  What is done to one is done to all of them, so the compiler
+ * takes the widest registers there are; a loader packs as fast as a disk delivers. */
+typedef uint32_t lanes __attribute__((vector_size(4 * TUG_PACK_ROWS)));
 
-static uint32_t load(const uint8_t *p, int dword) {
-    uint32_t v;
-    memcpy(&v, p + (ptrdiff_t)4 * dword, sizeof v);
-    return v;
-}
-static void store(uint8_t *p, int dword, uint32_t v) {
-    memcpy(p + (ptrdiff_t)4 * dword, &v, sizeof v);
-}
-/* `v` in each of the four bytes. */
-static uint32_t each(uint32_t v) {
+enum { MAX_DWORDS = 52 }; /* of a block: Q6_K */
+
+/* Below, four bytes at a time: no shift moves a bit that its mask keeps into another byte.
+ * `v` in each of the four bytes. */
+static inline uint32_t each(uint32_t v) {
     return v * 0x01010101u;
 }
 
-/* out: body of a Q3_K block. */
-static void rebuild_q3_k(uint8_t *out, const uint8_t *block) {
-    const tug_block_q3_k *in = (const void *)block;
+/* out (27,): body; in: hmask 8, qs 16, scales 3. */
+static void rebuild_q3_k(lanes *out, const lanes *in) {
+    const lanes *hmask = in, *qs = in + 8;
     for (int run = 0; run < 8; run++) {
-        uint32_t v[8];
+        lanes v[8];
         for (int q = 0; q < 8; q++) {
-            const uint32_t low = load(in->qs, run / 4 * 8 + q) >> (run % 4 * 2) & each(3);
-            const uint32_t high = load(in->hmask, q) >> run & each(1);
-            v[q] = low | high << 2;
+            const lanes low = qs[run / 4 * 8 + q] >> (run % 4 * 2) & each(3);
+            v[q] = low | (hmask[q] >> run & each(1)) << 2;
         }
-        const uint32_t a = v[0] | v[4] << 3 | (v[3] & each(3)) << 6;
-        const uint32_t b = v[1] | v[5] << 3 | (v[7] & each(3)) << 6;
-        const uint32_t c =
+        out[3 * run] = v[0] | v[4] << 3 | (v[3] & each(3)) << 6;
+        out[3 * run + 1] = v[1] | v[5] << 3 | (v[7] & each(3)) << 6;
+        out[3 * run + 2] =
             v[2] | v[6] << 3 | (v[3] & each(4)) << 4 | (v[7] & each(4)) << 5;
-        store(out, 3 * run, a);
-        store(out, 3 * run + 1, b);
-        store(out, 3 * run + 2, c);
     }
-    memcpy(out + 96, in->scales, sizeof in->scales);
+    memcpy(out + 24, in + 24, 3 * sizeof *in);
 }
 
-static void rebuild_q5_k(uint8_t *out, const uint8_t *block) {
-    const tug_block_q5_k *in = (const void *)block;
-    memcpy(out, in->scales, sizeof in->scales);
-    out += sizeof in->scales;
+/* out (43,); in: scales 3, qh 8, qs 32. */
+static void rebuild_q5_k(lanes *out, const lanes *in) {
+    const lanes *qh = in + 3, *qs = in + 11;
+    memcpy(out, in, 3 * sizeof *in);
+    out += 3;
     for (int run = 0; run < 8; run++) {
-        uint32_t v[8];
+        lanes v[8];
         for (int q = 0; q < 8; q++) {
-            const uint32_t low =
-                load(in->qs, run / 2 * 8 + q) >> (run % 2 * 4) & each(15);
-            const uint32_t high = load(in->qh, q) >> run & each(1);
-            v[q] = low | high << 4;
+            const lanes low = qs[run / 2 * 8 + q] >> (run % 2 * 4) & each(15);
+            v[q] = low | (qh[q] >> run & each(1)) << 4;
         }
-        store(out, 5 * run, v[0] | (v[5] & each(7)) << 5);
-        store(out, 5 * run + 1, v[1] | (v[5] & each(0x18)) << 2 | (v[7] & each(8)) << 4);
-        store(out, 5 * run + 2, v[2] | (v[6] & each(7)) << 5);
-        store(out, 5 * run + 3, v[3] | (v[6] & each(0x18)) << 2 | (v[7] & each(16)) << 3);
-        store(out, 5 * run + 4, v[4] | (v[7] & each(7)) << 5);
+        out[5 * run] = v[0] | (v[5] & each(7)) << 5;
+        out[5 * run + 1] = v[1] | (v[5] & each(0x18)) << 2 | (v[7] & each(8)) << 4;
+        out[5 * run + 2] = v[2] | (v[6] & each(7)) << 5;
+        out[5 * run + 3] = v[3] | (v[6] & each(0x18)) << 2 | (v[7] & each(16)) << 3;
+        out[5 * run + 4] = v[4] | (v[7] & each(7)) << 5;
     }
 }
 
-static void rebuild_q6_k(uint8_t *out, const uint8_t *block) {
-    const tug_block_q6_k *in = (const void *)block;
+/* out (52,); in: ql 32, qh 16, scales 4. */
+static void rebuild_q6_k(lanes *out, const lanes *in) {
+    const lanes *ql = in, *qh = in + 32;
     for (int run = 0; run < 16; run++) {
         const int half = run / 8, part = run % 8 / 2, first = run % 2 * 4;
-        uint32_t v[4];
+        lanes v[4];
         for (int q = 0; q < 4; q++) {
-            const uint32_t low =
-                load(in->ql, 16 * half + part % 2 * 8 + first + q) >> (part / 2 * 4) &
-                each(15);
-            const uint32_t high =
-                load(in->qh, 8 * half + first + q) >> (2 * part) & each(3);
-            v[q] = low | high << 4;
+            const lanes low =
+                ql[16 * half + part % 2 * 8 + first + q] >> (part / 2 * 4) & each(15);
+            v[q] = low | (qh[8 * half + first + q] >> (2 * part) & each(3)) << 4;
         }
         for (int i = 0; i < 3; i++) {
-            store(out, 3 * run + i, v[i] | (v[3] >> (2 * i) & each(3)) << 6);
+            out[3 * run + i] = v[i] | (v[3] >> (2 * i) & each(3)) << 6;
         }
     }
-    memcpy(out + 192, in->scales, sizeof in->scales);
+    memcpy(out + 48, in + 48, 4 * sizeof *in);
 }
 
 /* ---- 16 rows ------------------------------------------------------------------------- */
 
-/* The dwords of one block: its own bytes, or `made`. */
-static const uint8_t *body_of(tug_type type, const uint8_t *block, uint8_t *made) {
-    switch (type) {
-    case TUG_TYPE_Q3_K: rebuild_q3_k(made, block); return made;
-    case TUG_TYPE_Q5_K: rebuild_q5_k(made, block); return made;
-    case TUG_TYPE_Q6_K: rebuild_q6_k(made, block); return made;
-    default: return block + packings[type].dword_at;
+typedef uint32_t quad __attribute__((vector_size(16)));
+
+static inline quad load_quad(const uint8_t *p) {
+    quad v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Dwords i .. i+3 of rows r .. r+3: a 4 x 4 transpose. */
+static inline void gather_quads(lanes *lines, int r, const uint8_t *p,
+                                uint64_t row_bytes) {
+    const quad a = load_quad(p), b = load_quad(p + row_bytes),
+               c = load_quad(p + 2 * row_bytes), d = load_quad(p + 3 * row_bytes);
+    const quad ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+               ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7),
+               cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5),
+               cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    const quad t[4] = {__builtin_shufflevector(ab0, cd0, 0, 1, 4, 5),
+                       __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7),
+                       __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5),
+                       __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7)};
+    for (int i = 0; i < 4; i++) memcpy((uint8_t *)&lines[i] + 4 * r, &t[i], sizeof *t);
+}
+
+/* lines (n_dword,) <- the dwords of one block of each row. */
+static void gather(lanes *lines, int n_dword, const uint8_t *block, uint64_t row_bytes) {
+    for (int r = 0; r < TUG_PACK_ROWS; r += 4, block += 4 * row_bytes) {
+        int i = 0;
+        for (; i + 4 <= n_dword; i += 4) {
+            gather_quads(lines + i, r, block + 4 * i, row_bytes);
+        }
+        for (; i < n_dword; i++) {
+            for (int j = 0; j < 4; j++) {
+                memcpy((uint8_t *)&lines[i] + 4 * (r + j),
+                       block + (uint64_t)j * row_bytes + 4 * i, 4);
+            }
+        }
     }
 }
 
@@ -136,23 +156,27 @@ void tug_pack_rows(tug_type type, void *dst, const void *src, uint64_t row_bytes
     const tug_packing *p = &packings[type];
     const size_t block_bytes = (size_t)(4 * p->n_dword + 2 * p->n_field);
     const size_t n_blocks = (size_t)row_bytes / block_bytes;
+    const size_t body_bytes = (size_t)p->n_dword * sizeof(lanes);
     assert(p->n_dword > 0 && n_blocks * block_bytes == row_bytes);
+    static_assert(sizeof(tug_block_q6_k) / 4 == MAX_DWORDS, "the largest block");
     uint8_t *body = dst;
-    uint8_t *field = body + n_blocks * (size_t)p->n_dword * 4 * TUG_PACK_ROWS;
-    for (size_t b = 0; b < n_blocks; b++) {
-        for (int r = 0; r < TUG_PACK_ROWS; r++) {
-            uint8_t made[sizeof(tug_block_q6_k)];
-            const uint8_t *block =
-                (const uint8_t *)src + (size_t)r * row_bytes + b * block_bytes;
-            const uint8_t *dwords = body_of(type, block, made);
-            for (int i = 0; i < p->n_dword; i++) {
-                memcpy(body + 4 * (TUG_PACK_ROWS * i + r), dwords + 4 * i, 4);
-            }
-            for (int i = 0; i < p->n_field; i++) {
-                memcpy(field + 2 * (TUG_PACK_ROWS * i + r), block + p->field_at[i], 2);
+    uint8_t *field = body + n_blocks * body_bytes;
+    const uint8_t *block = src;
+    for (size_t b = 0; b < n_blocks; b++, block += block_bytes, body += body_bytes) {
+        lanes in[MAX_DWORDS], made[MAX_DWORDS];
+        const lanes *out = made;
+        gather(in, p->n_dword, block + p->dword_at, row_bytes);
+        switch (type) {
+        case TUG_TYPE_Q3_K: rebuild_q3_k(made, in); break;
+        case TUG_TYPE_Q5_K: rebuild_q5_k(made, in); break;
+        case TUG_TYPE_Q6_K: rebuild_q6_k(made, in); break;
+        default: out = in;
+        }
+        memcpy(body, out, body_bytes);
+        for (int i = 0; i < p->n_field; i++) {
+            for (size_t r = 0; r < TUG_PACK_ROWS; r++, field += 2) {
+                memcpy(field, block + r * row_bytes + p->field_at[i], 2);
             }
         }
-        body += (size_t)p->n_dword * 4 * TUG_PACK_ROWS;
-        field += (size_t)p->n_field * 2 * TUG_PACK_ROWS;
     }
 }

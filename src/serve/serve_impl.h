@@ -32,8 +32,8 @@ struct tug_serve {
     tug_replay *replay; /* has its own lock */
 
     pthread_mutex_t lock;
-    pthread_cond_t wake; /* the worker's: something changed */
-    tug_job *jobs;       /* in the order of arrival */
+    pthread_cond_t wake;   /* the worker's: something changed */
+    tug_job *jobs;         /* in the order of arrival */
     int n_jobs, n_running; /* n_jobs: with the places that are reserved */
     bool draining, stopping;
 

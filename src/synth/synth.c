@@ -25,7 +25,8 @@ static const double LOGIT_SPREAD = 1.8;
 typedef struct job {
     const tug_synth_spec *s;
     tug_gguf_writer *w;
-    bool declaring; /* the first walk */
+    bool declaring;            /* the first walk */
+    tug_synth_tensor_fn *each; /* or NULL: a walk that only tells */
     tug_pool *pool;
     tug_synth_progress *progress;
     void *ud;
@@ -108,6 +109,10 @@ static tug_status fill(job *j, const tensor *t) {
 }
 
 static tug_status visit(job *j, const tensor *t) {
+    if (j->each) {
+        j->each(j->ud, t->name, t->type, t->ne);
+        return TUG_OK;
+    }
     if (!j->declaring) return fill(j, t);
     uint64_t n = 1;
     for (int d = 0; d < t->n_dims; d++) n *= (uint64_t)t->ne[d];
@@ -210,6 +215,11 @@ static tug_status walk(job *j) {
     }
     TUG_TRY(norm(j, -1, "output_norm.weight", s->dim));
     return matrix(j, "output.weight", TUG_SYNTH_HEAD, 0, s->dim, s->n_vocab, 1);
+}
+
+void tug_synth_each_tensor(const tug_synth_spec *s, tug_synth_tensor_fn *fn, void *ud) {
+    job j = {.s = s, .each = fn, .ud = ud};
+    TUG_CHECK(walk(&j) == TUG_OK);
 }
 
 /* ---- metadata --------------------------------------------------------------------- */

@@ -40,6 +40,12 @@ bool tug_synth_spec_like(tug_synth_spec *s, const char *name);
  * TUG_EUSAGE names the option of `tug synth` to change. */
 TUG_NODISCARD tug_status tug_synth_spec_check(const tug_synth_spec *s, tug_err *err);
 
+/* Every tensor of such a model, in the order of the file, without its values.  ne: as in
+ * tug_gguf_tensor.  The spec has passed tug_synth_spec_check and has an n_vocab. */
+typedef void tug_synth_tensor_fn(void *ud, const char *name, tug_type type,
+                                 const int64_t ne[4]);
+void tug_synth_each_tensor(const tug_synth_spec *s, tug_synth_tensor_fn *fn, void *ud);
+
 typedef struct tug_synth_result {
     uint64_t bytes;    /* of all files */
     uint64_t n_params; /* values in tensors */

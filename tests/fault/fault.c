@@ -69,6 +69,18 @@ static int fault_munmap(void *addr, size_t len) {
     return real.munmap(addr, len);
 }
 
+static int fault_madvise(void *addr, size_t len, int advice) {
+    return fails(FAULT_MADVISE) ? -1 : real.madvise(addr, len, advice);
+}
+
+static int fault_mlock(const void *addr, size_t len) {
+    return fails(FAULT_MLOCK) ? -1 : real.mlock(addr, len);
+}
+
+static int fault_set_flags(int fd, int flags) {
+    return fails(FAULT_FLAGS) ? -1 : real.set_flags(fd, flags);
+}
+
 static int fault_open(const char *path, int flags, unsigned mode) {
     if (fails(FAULT_OPEN)) return -1;
     const int fd = real.open(path, flags, mode);
@@ -137,7 +149,11 @@ static void start(unsigned calls, uint64_t nth, bool for_good, int how) {
         .free = fault_free,
         .mmap = fault_mmap,
         .munmap = fault_munmap,
-        .madvise = real.madvise, /* only ever a wish */
+        .madvise = fault_madvise,
+        .mlock = fault_mlock,
+        .munlock = real.munlock,
+        .set_flags = fault_set_flags,
+        .fadvise = real.fadvise, /* only ever a wish */
         .open = fault_open,
         .close = fault_close,
         .fstat = fault_fstat,

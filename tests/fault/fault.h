@@ -30,7 +30,10 @@ enum {
     FAULT_SEND = 1 << 7,
     FAULT_CLOCK = 1 << 8,
     FAULT_RENAME = 1 << 9,
-    FAULT_STATVFS = 1 << 10
+    FAULT_STATVFS = 1 << 10,
+    FAULT_MADVISE = 1 << 11,
+    FAULT_MLOCK = 1 << 12,
+    FAULT_FLAGS = 1 << 13
 };
 
 /* Instead of an errno: the transfer moves one byte (READ, WRITE, RECV, SEND). */

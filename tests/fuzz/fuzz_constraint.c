@@ -139,7 +139,8 @@ static void finish(tug_constraint *c, tug_buf *text) {
     for (int n = 0; !tug_constraint_may_end(c); n++) {
         bool done = false;
         TUG_CHECK(n < 20000);
-        if (n % 3 == 2) done = put(c, tug_str_of("</function>"), text); /* of nested calls */
+        if (n % 3 == 2)
+            done = put(c, tug_str_of("</function>"), text); /* of nested calls */
         for (size_t k = 0; k < sizeof closers / sizeof *closers && !done; k++) {
             done = put(c, tug_str_of(closers[k]), text);
         }

@@ -16,7 +16,7 @@
 
 #include "base/cpu.h"
 #include "base/rng.h"
-#include "engine/engine_impl.h"
+#include "engine/residency.h"
 #include "golden/gold.h"
 
 static int n_passed, n_failed;
@@ -167,9 +167,9 @@ static void check_cut(tug_model *model, const gold *g, const char *name,
     free(pieces);
 }
 
-/* Leaves the logits of one prefill in all (n_tok, n_vocab). */
-static void check_level(const char *path, const char *name, const gold *g,
-                        tug_cpu_level level, int n_threads, float *all) {
+/* Leaves the logits of one prefill in all (n_tok, n_vocab); the model's experts. */
+static int check_level(const char *path, const char *name, const gold *g,
+                       tug_cpu_level level, int n_threads, float *all) {
     tug_err err;
     tug_model *model = NULL;
     char label[32];
@@ -180,7 +180,7 @@ static void check_level(const char *path, const char *name, const gold *g,
     if (tug_model_open(&model, &p, &err)) {
         printf("FAIL %s: %s\n", name, err.msg);
         n_failed++;
-        return;
+        return 0;
     }
     const bounds bound = bounds_of(model, level);
     tap_check taps = {g, 0};
@@ -198,7 +198,43 @@ static void check_level(const char *path, const char *name, const gold *g,
     check_cut(model, g, name, label, all, cut_random,
               "prefill cut anywhere equals one prefill, bit for bit");
     check_prefills(model, g, name, label, all, bound);
+    const int n_expert = (int)tug_model_net(model)->shape.n_expert;
     tug_model_close(&model);
+    return n_expert;
+}
+
+/* With so few slots that experts come from the file all the time, not a bit differs. */
+static void check_streamed(const char *path, const char *name, const gold *g,
+                           tug_cpu_level level, int n_expert, const float *all) {
+    static const struct {
+        int percent, staging; /* of the experts at home */
+        const char *what;
+    } plans[] = {{100, 4, "all experts at home, read into slots"},
+                 {30, 8, "30 % of the experts at home"},
+                 {1, 2, "one slot a layer"},
+                 {0, 1, "one slot in all"}};
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        tug_err err;
+        tug_model *model = NULL;
+        int home[64];
+        char label[32], what[80];
+        (void)snprintf(label, sizeof label, "%s, streamed", tug_cpu_level_name(level));
+        for (int l = 0; l < 64; l++) home[l] = (plans[i].percent * n_expert + 99) / 100;
+        const tug_residency plan = {
+            .streamed = true, .home = home, .staging = plans[i].staging, .n_batch = 512};
+        const tug_model_params p = {
+            .path = path, .n_threads = 2, .cpu_level = tug_cpu_level_name(level)};
+        if (tug_model_open_as(&model, &p, &plan, &err)) {
+            printf("FAIL %s: %s\n", name, err.msg);
+            n_failed++;
+            return;
+        }
+        (void)snprintf(what, sizeof what, "%s, one prefill", plans[i].what);
+        check_cut(model, g, name, label, all, cut_none, what);
+        (void)snprintf(what, sizeof what, "%s, token by token", plans[i].what);
+        check_cut(model, g, name, label, all, cut_ones, what);
+        tug_model_close(&model);
+    }
 }
 
 static void check_file(const char *gold_path) {
@@ -220,10 +256,12 @@ static void check_file(const char *gold_path) {
     const size_t n = (size_t)(g.n_tok * g.n_vocab);
     float *two = calloc(n, sizeof *two), *one = calloc(n, sizeof *one);
     if (!two || !one) abort();
+    int n_expert = 0;
     for (int level = 0; level <= (int)tug_cpu_detect(); level++) {
-        check_level(path, name, &g, (tug_cpu_level)level, 2, two);
+        n_expert = check_level(path, name, &g, (tug_cpu_level)level, 2, two);
     }
-    check_level(path, name, &g, tug_cpu_detect(), 1, one);
+    check_streamed(path, name, &g, tug_cpu_detect(), n_expert, two);
+    (void)check_level(path, name, &g, tug_cpu_detect(), 1, one);
     verdict(memcmp(one, two, n * sizeof *one) == 0, name,
             tug_cpu_level_name(tug_cpu_detect()), "1 thread equals 2, bit for bit",
             gold_rel(one, two, (int64_t)n));

@@ -11,7 +11,7 @@ static const int64_t NEVER = INT64_MAX;
 
 typedef struct oracle {
     const tug_trace *t;
-    int n_slots;
+    int home, n_slots; /* experts at home at the start, room for experts */
     tug_trace_step step;
     uint64_t *begin; /* (n_batches + 1,) of each batch in `next` */
     int64_t *next;   /* for each expert of each batch: the batch that uses it next */
@@ -50,7 +50,7 @@ static void release(oracle *o) {
     tug_free(o->kept);
 }
 
-/* From the end: when is each used next? */
+/* From the end: when is each used next?  Leaves in `when` each expert's first use. */
 static void look_ahead(oracle *o, int layer) {
     int64_t first = o->t->n_tokens;
     for (int e = 0; e < o->t->n_expert; e++) o->when[e] = NEVER;
@@ -75,8 +75,8 @@ static void drop_one(oracle *o) {
 
 static void play(oracle *o, int layer, tug_simulation *out) {
     int64_t first = 0;
-    int n_kept = 0;
-    for (int e = 0; e < o->t->n_expert; e++) o->kept[e] = false;
+    int n_kept = o->home;
+    for (int e = 0; e < o->t->n_expert; e++) o->kept[e] = e < o->home;
     for (int64_t b = 0; b < o->t->n_batches; b++) {
         const int32_t n_tok = o->t->batches[b];
         tug_hits *hits = n_tok == 1 ? &out->decode : &out->prompt;
@@ -99,6 +99,7 @@ tug_status tug_simulate_best(const tug_trace *t, int home, int staging,
     oracle o;
     *out = (tug_simulation){{0, 0}, {0, 0}};
     const tug_status s = allocate(&o, t, err);
+    o.home = home;
     o.n_slots = home + (staging + t->n_layer - 1) / t->n_layer;
     for (int l = 0; l < t->n_layer && s == TUG_OK; l++) {
         look_ahead(&o, l);

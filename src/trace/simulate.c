@@ -72,6 +72,16 @@ static tug_status create_cache(const tug_trace *t, const tug_simulate_params *p,
     return s;
 }
 
+/* As the engine starts: the first experts of each layer are at home. */
+static void fill_homes(const tug_trace *t, tug_expert_cache *c, int home) {
+    for (int l = 0; l < t->n_layer; l++) {
+        for (int e = 0; e < home; e++) {
+            TUG_CHECK(tug_expert_cache_settle(c, l, e) >= 0);
+            tug_expert_cache_loaded(c, l, e);
+        }
+    }
+}
+
 static void run_trace(const tug_trace *t, tug_expert_cache *c, tug_trace_step *step,
                       int32_t *late, tug_simulation *out) {
     int64_t first = 0;
@@ -100,7 +110,10 @@ tug_status tug_simulate(const tug_trace *t, const tug_simulate_params *p,
     if (s == TUG_OK && !late) {
         s = TUG_FAIL(err, TUG_ENOMEM, "out of memory for the simulation");
     }
-    if (s == TUG_OK) run_trace(t, c, &step, late, out);
+    if (s == TUG_OK) {
+        fill_homes(t, c, p->home);
+        run_trace(t, c, &step, late, out);
+    }
     tug_free(late);
     tug_expert_cache_destroy(&c);
     tug_trace_step_free(&step);

@@ -2,7 +2,8 @@
  *
  * The cache is the engine's own (memory/expert_cache.h), driven as the engine drives it but
  * without bytes: in each layer of each batch, those that are there are done first, then the
- * others are fetched and done one after the other.  Nothing is fetched ahead.
+ * others are fetched and done one after the other.  Nothing is fetched ahead.  At the start
+ * the first experts of each layer are at home, as in the engine.
  * SPDX-License-Identifier: MIT */
 #ifndef TUG_TRACE_SIMULATE_H
 #define TUG_TRACE_SIMULATE_H

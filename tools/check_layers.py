@@ -26,12 +26,13 @@ LAYERS = {
     "synth": ["base", "json", "quant", "gguf", "tokenizer"],
     "plan": ["base", "json", "quant", "gguf", "synth"],
     "bench": ["base", "json", "include"],
+    "trace": ["base", "json", "memory"],
     "http": ["base"],
     "calls": ["base", "json"],
     "api": ["base", "json", "chat", "calls"],
     "serve": ["base", "json", "tokenizer", "chat", "calls", "api", "http", "memory", "engine", "include"],
     "cli": ["base", "bench", "serve", "json", "quant", "gguf", "tokenizer", "chat", "synth", "memory", "plan",
-            "engine", "include"],
+            "trace", "engine", "include"],
 }
 LIMIT = {".c": 800, ".h": 400, ".cu": 800, ".cuh": 400}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)

@@ -24,6 +24,7 @@ int cmd_inspect(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_render(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 
 /* Prints "tug: <sentence>" to stderr and returns the exit code for it. */

@@ -19,6 +19,7 @@ static const struct {
     {"inspect", cmd_inspect, "what is in a GGUF file"},
     {"render", cmd_render, "the exact prompt text of a chat request"},
     {"synth", cmd_synth, "a model of random weights, to measure speed with"},
+    {"trace", cmd_trace, "which experts are used, and what a cache makes of it"},
     {NULL, NULL, NULL},
 };
 

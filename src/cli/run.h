@@ -18,6 +18,8 @@ typedef struct run_options {
     const char **stops; /* owned by cmd_run, (n_stops,) */
     size_t n_stops;
     bool chat, special, json;
+    void (*opened)(void *ud, tug_model *model); /* or NULL: told before the first token */
+    void *opened_ud;
 } run_options;
 
 /* Both return an exit code and print what went wrong. */

@@ -107,6 +107,7 @@ static tug_status run(once *r, tug_err *err) {
                         "the prompt is empty: give some text with -p, --file or a pipe");
     }
     TUG_TRY(cli_model_open(&r->m, &r->o->engine, err));
+    if (r->o->opened) r->o->opened(r->o->opened_ud, r->m.model);
     TUG_TRY(encode_prompt(r, err));
     TUG_TRY(answer(r, err));
     return report(r, err);

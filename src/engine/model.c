@@ -156,6 +156,8 @@ tug_model_info tug_model_get_info(const tug_model *m) {
         .n_vocab = m->net.shape.n_vocab,
         .n_ctx_train = m->net.shape.n_ctx_train,
         .n_layer = m->net.shape.n_layer,
+        .n_expert = m->net.shape.n_expert,
+        .n_expert_used = m->net.shape.n_expert_used,
         .n_params = m->n_params,
         .n_bytes = m->n_bytes,
         .streamed = m->experts != NULL,

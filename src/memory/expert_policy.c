@@ -11,43 +11,36 @@
 
 #include "base/str.h"
 
-/* Tokens until a count is worth half.  From sweeps over recorded and synthetic traces; the
- * optimum is flat, a factor of two either way costs less than a point (docs/TRACE.md). */
-static const double LFU_HALF_LIFE = 128.0, BLEND_HALF_LIFE = 128.0;
+/* Tokens until a count is worth half.  This and what follows come from searches over
+ * recorded and synthetic traces; the optimum is flat (docs/TRACE.md). */
+static const double HALF_LIFE = 32.0;
 
-/* A use just now is worth this many faded ones to `blend`, and half of it after RECENT
- * tokens. */
-static const double BLEND_RECENCY = 4.0, BLEND_RECENT = 8.0;
+/* A use just now is worth this many counts to `blend`, and half of it RECENT tokens later. */
+static const double RECENCY = 8.0, RECENT = 16.0;
 
 static double age(const tug_expert_use *u, uint32_t now) {
     return (double)(uint32_t)(now - u->last);
 }
 
-static double faded(const tug_expert_use *u, uint32_t now, double half_life) {
-    return (double)u->heat * exp2(-age(u, now) / half_life);
+static double faded(const tug_expert_use *u, uint32_t now) {
+    return (double)u->heat * exp2(-age(u, now) / HALF_LIFE);
 }
 
 /* The `count` uses lie evenly among the step's tokens: each counts with the mean fade. */
-static void add_uses(tug_expert_use *u, uint32_t now, int count, int n_tok,
-                     double half_life) {
-    const double f = exp2(-1.0 / half_life);
-    const double mean = (1.0 - pow(f, n_tok)) / (n_tok * (1.0 - f));
-    u->heat = (float)(faded(u, now, half_life) + count * mean);
+static void count_use(tug_expert_use *u, uint32_t now, int count, int n_tok) {
+    const double f = exp2(-1.0 / HALF_LIFE);
+    const double mean = n_tok == 1 ? 1.0 : (1.0 - pow(f, n_tok)) / (n_tok * (1.0 - f));
+    u->heat = (float)(faded(u, now) + count * mean);
     u->last = now;
 }
 
-/* ---- blend ----------------------------------------------------------------------------- */
-
-static void blend_use(tug_expert_use *u, uint32_t now, int count, int n_tok) {
-    add_uses(u, now, count, n_tok, BLEND_HALF_LIFE);
-}
-
 static double blend_score(const tug_expert_use *u, uint32_t now) {
-    return faded(u, now, BLEND_HALF_LIFE) +
-           BLEND_RECENCY / (1.0 + age(u, now) / BLEND_RECENT);
+    return faded(u, now) + RECENCY / (1.0 + age(u, now) / RECENT);
 }
 
-/* ---- lru ------------------------------------------------------------------------------- */
+static double lfu_score(const tug_expert_use *u, uint32_t now) {
+    return faded(u, now);
+}
 
 static void lru_use(tug_expert_use *u, uint32_t now, int count, int n_tok) {
     (void)count;
@@ -59,18 +52,6 @@ static double lru_score(const tug_expert_use *u, uint32_t now) {
     return -age(u, now);
 }
 
-/* ---- lfu ------------------------------------------------------------------------------- */
-
-static void lfu_use(tug_expert_use *u, uint32_t now, int count, int n_tok) {
-    add_uses(u, now, count, n_tok, LFU_HALF_LIFE);
-}
-
-static double lfu_score(const tug_expert_use *u, uint32_t now) {
-    return faded(u, now, LFU_HALF_LIFE);
-}
-
-/* ---- pinned ---------------------------------------------------------------------------- */
-
 /* Heat comes from a profile and stays; those that have some never lose to the others, who
  * are as with `lru`. */
 static double pinned_score(const tug_expert_use *u, uint32_t now) {
@@ -80,10 +61,10 @@ static double pinned_score(const tug_expert_use *u, uint32_t now) {
 /* ---- by name --------------------------------------------------------------------------- */
 
 static const tug_expert_policy policies[] = {
-    {"blend", blend_use, blend_score},
-    {"lru", lru_use, lru_score},
-    {"lfu", lfu_use, lfu_score},
-    {"pinned", lru_use, pinned_score},
+    {"blend", false, count_use, blend_score},
+    {"lru", false, lru_use, lru_score},
+    {"lfu", false, count_use, lfu_score},
+    {"pinned", true, lru_use, pinned_score},
 };
 
 int tug_expert_policy_count(void) {

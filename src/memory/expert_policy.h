@@ -8,6 +8,7 @@
 #ifndef TUG_MEMORY_EXPERT_POLICY_H
 #define TUG_MEMORY_EXPERT_POLICY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -20,6 +21,7 @@ typedef struct tug_expert_use {
 
 typedef struct tug_expert_policy {
     const char *name; /* "lru", ... */
+    bool pins;        /* heat is a profile's: > 0 for those who always stay */
     /* It is used by `count` of the n_tok tokens of a step, the last of which is the layer's
      * token number `now` (1, 2, ...). */
     void (*use)(tug_expert_use *u, uint32_t now, int count, int n_tok);

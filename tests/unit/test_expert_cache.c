@@ -30,7 +30,7 @@ static double heat_score(const tug_expert_use *u, uint32_t now) {
 }
 
 /* Scores that never change: a state is then all that can matter. */
-static const tug_expert_policy fixed = {"fixed", no_use, heat_score};
+static const tug_expert_policy fixed = {"fixed", false, no_use, heat_score};
 
 typedef struct world {
     tug_expert_cache *c;
@@ -131,6 +131,21 @@ static view checked(const world *w) {
 
 /* ---- the operations, each with what it promises ----------------------------------------- */
 
+static void expect_counts(const world *w, int layer, unsigned set, const view *before,
+                          const tug_expert_counters *was) {
+    const tug_expert_counters is = tug_expert_cache_counters(w->c);
+    uint64_t hits = 0, early = 0;
+    for (int e = 0; e < w->n_expert; e++) {
+        const tug_expert_state s = before->state[id_of(w, layer, e)];
+        if (!(set >> e & 1)) continue;
+        hits += s == TUG_EXPERT_HOME || s == TUG_EXPERT_LINGERING;
+        early += s == TUG_EXPERT_LOADING || s == TUG_EXPERT_STAGED;
+    }
+    assert_int_equal(is.wanted - was->wanted, __builtin_popcount(set));
+    assert_int_equal(is.hits - was->hits, hits);
+    assert_int_equal(is.early - was->early, early);
+}
+
 static void op_begin(world *w, int layer, unsigned set) {
     int32_t ids[MAX_EXPERT], counts[MAX_EXPERT];
     int n = 0;
@@ -149,7 +164,9 @@ static void op_begin(world *w, int layer, unsigned set) {
         w->ahead[i] = false;
     }
     w->step = layer;
+    const tug_expert_counters was = tug_expert_cache_counters(w->c);
     tug_expert_cache_begin(w->c, layer, ids, counts, n, 1);
+    expect_counts(w, layer, set, &before, &was);
     const view after = checked(w);
     expect_only(w, &before, &after, may);
     for (int e = 0; e < w->n_expert; e++) {
@@ -182,8 +199,10 @@ static void op_fetch(world *w, int layer, int expert) {
     bool may[MAX_WORLD] = {false};
     const view before = look(w);
     int el = -7, ee = -7;
+    const uint64_t fetched = tug_expert_cache_counters(w->c).fetched;
     const int slot = tug_expert_cache_fetch(w->c, layer, expert, &el, &ee);
     assert_int_equal(el < 0, ee < 0);
+    assert_int_equal(tug_expert_cache_counters(w->c).fetched - fetched, slot >= 0);
     if (slot >= 0) {
         w->ahead[i] = !w->wanted[i];
         may[i] = true;

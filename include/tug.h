@@ -75,9 +75,9 @@ typedef struct tug_model_info {
     int n_threads;
     int64_t n_vocab, n_ctx_train, n_layer;
     int64_t n_expert, n_expert_used; /* of each layer; of each layer by a token */
-    uint64_t n_params, n_bytes; /* of all tensors */
-    bool streamed;              /* experts are read from the file as they are wanted */
-    uint64_t session_bytes;     /* then: what was left free for sessions */
+    uint64_t n_params, n_bytes;      /* of all tensors */
+    bool streamed;          /* experts are read from the file as they are wanted */
+    uint64_t session_bytes; /* then: what was left free for sessions */
     /* Sampling the file recommends; the model family's own where it does not. */
     float temperature, top_p;
     int32_t top_k;

@@ -54,12 +54,23 @@ typedef struct tug_stage_profile {
     tug_work work;
 } tug_stage_profile;
 
+/* Experts that were not all in memory (docs/EXPERTS.md); zeros when all are. */
+typedef struct tug_streaming {
+    double wanted; /* experts that layers of batches used */
+    double hits;   /* of these, in memory when the layer asked */
+    double early;  /* of these, on their way already: fetched ahead */
+    double read_bytes;
+    double reading_s; /* seconds in which the disk had something to read */
+    double waited_s;  /* ... and nothing could be computed meanwhile */
+} tug_streaming;
+
 typedef struct tug_profile {
     int n_threads;
     int64_t n_tokens; /* computed while it ran */
     int64_t n_batches;
     double model_bytes; /* of all tensors: what a cache would have to hold */
     tug_stage_profile stage[TUG_STAGE_COUNT];
+    tug_streaming streaming;
 } tug_profile;
 
 /* From zero.  TUG_ENOMEM is the only failure; starting twice starts over. */
@@ -67,6 +78,17 @@ TUG_NODISCARD tug_status tug_model_profile_start(tug_model *model, tug_err *err)
 
 /* *out gets what was counted; zeros when it was not started. */
 void tug_model_profile_stop(tug_model *model, tug_profile *out);
+
+/* All since the model was loaded. */
+tug_streaming tug_model_streaming(const tug_model *model);
+
+/* Memory that streamed experts have now, and slots; zeros when all are in memory. */
+typedef struct tug_expert_memory {
+    uint64_t bytes, slots;
+    bool locked; /* it cannot be swapped */
+    bool direct; /* the file is read around the page cache */
+} tug_expert_memory;
+tug_expert_memory tug_model_expert_memory(const tug_model *model);
 
 /* The caller's own time from now on belongs to this stage; nothing when not started. */
 void tug_model_profile_stage(tug_model *model, tug_stage stage);

@@ -127,6 +127,13 @@ static void add_profile(tug_profile *sum, const tug_profile *p) {
         to->work.macs_int8 += from->work.macs_int8;
         to->work.macs_f32 += from->work.macs_f32;
     }
+    double *const to[] = {&sum->streaming.wanted,    &sum->streaming.hits,
+                          &sum->streaming.early,     &sum->streaming.read_bytes,
+                          &sum->streaming.reading_s, &sum->streaming.waited_s};
+    const double from[] = {p->streaming.wanted,    p->streaming.hits,
+                           p->streaming.early,     p->streaming.read_bytes,
+                           p->streaming.reading_s, p->streaming.waited_s};
+    for (size_t i = 0; i < sizeof from / sizeof *from; i++) *to[i] += from[i];
 }
 
 /* What one measurement gave. */

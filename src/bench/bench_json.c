@@ -103,6 +103,22 @@ static void write_load(tug_json_writer *w, const tug_bench_case *c) {
     tug_json_end_object(w);
 }
 
+/* Experts from the file, per token; absent when all are in memory. */
+static void write_streaming(tug_json_writer *w, const tug_bench_case *c) {
+    const tug_streaming *s = &c->profile.streaming;
+    if (s->wanted <= 0.0) return;
+    const double n = (double)c->profile.n_tokens;
+    key(w, "streaming");
+    tug_json_begin_object(w);
+    number(w, "hit_rate", s->hits / s->wanted);
+    number(w, "early_rate", s->early / s->wanted);
+    number(w, "read_bytes", s->read_bytes / n);
+    number(w, "reading_s", s->reading_s / n);
+    number(w, "waited_s", s->waited_s / n);
+    number(w, "disk_bytes_s", s->reading_s > 0.0 ? s->read_bytes / s->reading_s : 0.0);
+    tug_json_end_object(w);
+}
+
 static void write_case(tug_json_writer *w, const tug_bench_case *c) {
     const tug_limits l = tug_bench_limits(c);
     const tug_verdict v = tug_bench_verdict(c);
@@ -125,6 +141,7 @@ static void write_case(tug_json_writer *w, const tug_bench_case *c) {
     tug_json_begin_array(w);
     for (int i = 0; i < TUG_STAGE_COUNT; i++) write_stage(w, c, i, &l);
     tug_json_end_array(w);
+    write_streaming(w, c);
     write_load(w, c);
     write_verdict(w, &v, &l);
     tug_json_end_object(w);

@@ -134,6 +134,20 @@ static void stage_row(const char *name, double seconds, double all, const tug_wo
     tug_buf_char(out, '\n');
 }
 
+static void streaming_line(const tug_bench_case *c, double n_tok, double all,
+                           tug_buf *out) {
+    const tug_streaming *s = &c->profile.streaming;
+    if (s->wanted <= 0.0) return;
+    tug_buf_printf(
+        out,
+        "  experts from the file: %.1f %% were in memory, %.1f %% on their way; "
+        "%.1f MB a token at %.2f GB/s; waited %.0f %% of the time\n",
+        100 * s->hits / s->wanted, 100 * s->early / s->wanted,
+        1e-6 * s->read_bytes / n_tok,
+        s->reading_s > 0.0 ? 1e-9 * s->read_bytes / s->reading_s : 0.0,
+        100 * s->waited_s / all);
+}
+
 static void stages(const tug_bench_case *c, tug_buf *out) {
     const tug_limits l = tug_bench_limits(c);
     const tug_verdict v = tug_bench_verdict(c);
@@ -165,6 +179,7 @@ static void stages(const tug_bench_case *c, tug_buf *out) {
                    "  of the threads' time: %.0f %% barrier wait, %.0f %% while one "
                    "works alone, %.0f %% waiting for a processor\n",
                    100 * v.wait, 100 * v.alone, 100 * v.starved);
+    streaming_line(c, n_tok, all, out);
 }
 
 static void deepest_stages(const tug_bench *b, tug_buf *out) {

@@ -5,6 +5,8 @@
 static const double STARVED = 0.10;
 /* Waiting that matters, and only when it is more than the limits explain. */
 static const double WAITING = 0.25;
+/* A disk that is waited for so long decides more than memory or processors can. */
+static const double DISK = 0.40;
 /* A limit that explains less of the time than this bounds nothing.  Low, because a kernel
  * far from its limit is bounded by that limit's side all the same: cores that unpack and
  * multiply in cache are busy computing at a fifth of the peak. */
@@ -13,8 +15,8 @@ static const double NEAR = 0.10;
 static const double CACHED = 1.10;
 
 const char *tug_bound_name(tug_bound bound) {
-    static const char *const names[TUG_BOUND_COUNT] = {"compute", "bandwidth", "starved",
-                                                       "synchronisation", "overhead"};
+    static const char *const names[TUG_BOUND_COUNT] = {
+        "compute", "bandwidth", "starved", "disk", "synchronisation", "overhead"};
     return names[bound];
 }
 
@@ -77,6 +79,8 @@ tug_verdict tug_verdict_of(const tug_profile *p, const tug_load *load,
     v.starved =
         share(load->run_delay_s + load->steal_s, load->wall_s * (double)p->n_threads);
 
+    v.disk = share(p->streaming.waited_s, seconds);
+    v.disk_bytes_s = share(p->streaming.read_bytes, p->streaming.reading_s);
     v.cached = v.bandwidth > CACHED || p->model_bytes < limits->cache_bytes;
     if (v.cached) {
         by_bandwidth = 0.0;
@@ -87,6 +91,8 @@ tug_verdict tug_verdict_of(const tug_profile *p, const tug_load *load,
     const double idle = v.wait + v.alone;
     if (v.starved >= STARVED) {
         v.bound = TUG_BOUND_STARVED;
+    } else if (v.disk >= DISK) {
+        v.bound = TUG_BOUND_DISK;
     } else if (idle >= WAITING && idle > explained) {
         v.bound = TUG_BOUND_SYNC;
     } else if (share(nearest, seconds) < NEAR) {
@@ -127,6 +133,13 @@ void tug_verdict_say(const tug_verdict *v, const tug_limits *l, tug_buf *out) {
                        "other processes had the processors, so no other number here "
                        "is tug's; end them and measure again",
                        100 * v->starved);
+        break;
+    case TUG_BOUND_DISK:
+        tug_buf_printf(out,
+                       "disk-bound: for %.0f %% of the time there was nothing to "
+                       "compute until experts had been read, at %.2f GB/s; more memory "
+                       "for experts helps most (tug plan)",
+                       100 * v->disk, v->disk_bytes_s * 1e-9);
         break;
     case TUG_BOUND_SYNC:
         tug_buf_printf(out,

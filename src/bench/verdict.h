@@ -15,12 +15,13 @@ typedef enum tug_bound {
     TUG_BOUND_COMPUTE = 0, /* multiplications */
     TUG_BOUND_BANDWIDTH,   /* reading memory */
     TUG_BOUND_STARVED,     /* others had the processors */
+    TUG_BOUND_DISK,        /* reading experts from the file */
     TUG_BOUND_SYNC,        /* threads waited for each other */
     TUG_BOUND_OVERHEAD,    /* none of these: far from every limit */
     TUG_BOUND_COUNT
 } tug_bound;
 
-/* "compute", "bandwidth", "starved", "synchronisation", "overhead". */
+/* "compute", "bandwidth", "starved", "disk", "synchronisation", "overhead". */
 const char *tug_bound_name(tug_bound bound);
 
 typedef struct tug_verdict {
@@ -28,10 +29,12 @@ typedef struct tug_verdict {
     /* Shares of the time (0..1); of the time of all threads for the last three. */
     double bandwidth, compute; /* least time for all bytes, and for all multiplications */
     double starved, wait, alone;
-    bool cached;        /* memory is no limit: a cache holds the model */
-    tug_stage stage;    /* where most of the time went, */
-    double stage_time;  /* its share of the time, */
-    double stage_limit; /* and how near it is to its own limit */
+    double disk;         /* waiting for experts, with nothing to compute meanwhile */
+    double disk_bytes_s; /* while the disk had something to read */
+    bool cached;         /* memory is no limit: a cache holds the model */
+    tug_stage stage;     /* where most of the time went, */
+    double stage_time;   /* its share of the time, */
+    double stage_limit;  /* and how near it is to its own limit */
 } tug_verdict;
 
 /* Least seconds for this work. */

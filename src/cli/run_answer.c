@@ -6,6 +6,7 @@
 #include "base/sys.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
+#include "tug_profile.h"
 #include "json/json.h"
 
 void cli_answer_free(cli_answer *a) {
@@ -70,6 +71,11 @@ void cli_answer_summary(const cli_answer *a, const cli_model *m,
                   per_second(a->n_decoded, a->decode_s));
     if (sampling->temperature > 0.0f) {
         (void)fprintf(stderr, " · seed %llu", (unsigned long long)sampling->seed);
+    }
+    const tug_streaming s = tug_model_streaming(m->model);
+    if (s.wanted > 0.0) {
+        (void)fprintf(stderr, " · experts %.0f %% in memory, %.0f MB read",
+                      100.0 * s.hits / s.wanted, s.read_bytes * 1e-6);
     }
     cli_print_peak_ram();
 }

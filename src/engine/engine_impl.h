@@ -14,6 +14,7 @@ typedef struct tug_recorder {
     tug_pool_clock *clock; /* owned; NULL: nobody measures */
     int64_t n_tokens, n_batches;
     tug_work work[TUG_STAGE_COUNT];
+    tug_streaming streaming; /* when it began */
 } tug_recorder;
 
 struct tug_model {
@@ -23,6 +24,7 @@ struct tug_model {
     tug_net net;
     tug_expert_store *experts; /* owned; NULL: all experts are in memory */
     int64_t n_batch;           /* of sessions that do not say */
+    tug_streaming filled;      /* what loading read */
     uint64_t ram_bytes;        /* ceiling; 0: none */
     uint64_t session_bytes;    /* planned for sessions, when experts are streamed */
     tug_buf plan_summary, plan_tables; /* owned: the plan in words, when they are */

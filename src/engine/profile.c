@@ -27,7 +27,8 @@ tug_status tug_model_profile_start(tug_model *m, tug_err *err) {
         TUG_TRY(
             tug_pool_clock_create(&m->recorder.clock, tug_backend_n_threads(m->be), err));
     }
-    m->recorder = (tug_recorder){.clock = m->recorder.clock};
+    m->recorder =
+        (tug_recorder){.clock = m->recorder.clock, .streaming = tug_model_streaming(m)};
     tug_pool_clock_reset(m->recorder.clock);
     tug_backend_set_clock(m->be, m->recorder.clock);
     return TUG_OK;
@@ -35,6 +36,35 @@ tug_status tug_model_profile_start(tug_model *m, tug_err *err) {
 
 void tug_model_profile_stage(tug_model *m, tug_stage stage) {
     tug_stage_enter(m->be, stage);
+}
+
+static tug_streaming since(tug_streaming now, const tug_streaming *then) {
+    now.wanted -= then->wanted;
+    now.hits -= then->hits;
+    now.early -= then->early;
+    now.read_bytes -= then->read_bytes;
+    now.reading_s -= then->reading_s;
+    now.waited_s -= then->waited_s;
+    return now;
+}
+
+tug_streaming tug_model_streaming(const tug_model *m) {
+    if (!m->experts) return (tug_streaming){0};
+    const tug_expert_store_stats s = tug_expert_store_get_stats(m->experts);
+    const tug_streaming all = {.wanted = (double)s.experts.wanted,
+                               .hits = (double)s.experts.hits,
+                               .early = (double)s.experts.early,
+                               .read_bytes = (double)s.reads.n_bytes,
+                               .reading_s = s.reads.busy_s,
+                               .waited_s = s.reads.waited_s};
+    return since(all, &m->filled);
+}
+
+tug_expert_memory tug_model_expert_memory(const tug_model *m) {
+    if (!m->experts) return (tug_expert_memory){0};
+    const tug_expert_store_stats s = tug_expert_store_get_stats(m->experts);
+    return (tug_expert_memory){
+        .bytes = s.bytes, .slots = s.slots, .locked = s.locked, .direct = s.reads.direct};
 }
 
 void tug_model_profile_stop(tug_model *m, tug_profile *out) {
@@ -58,6 +88,7 @@ void tug_model_profile_stop(tug_model *m, tug_profile *out) {
                                             .work = r->work[i]};
         out->stage[i].work.bytes += c->count[i];
     }
+    out->streaming = since(tug_model_streaming(m), &r->streaming);
     tug_recorder_close(&m->recorder);
 }
 

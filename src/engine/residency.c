@@ -201,6 +201,7 @@ tug_status tug_residency_load(tug_model *m, const tug_residency *r,
         l.before = packed;
         TUG_TRY(create_store(m, r, err));
         TUG_TRY(tug_expert_store_fill(m->experts, on_load, &l, err));
+        m->filled = tug_model_streaming(m);
     }
     if (p->on_load && !p->on_load(p->ud, l.all, l.all)) {
         return TUG_FAIL(err, TUG_ECANCELED, "loading was canceled");

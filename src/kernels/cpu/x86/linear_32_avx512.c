@@ -30,9 +30,10 @@ typedef struct panel {
 /* Columns [4 q, 4 q + 4) of a block as value + 128; value[i] = d * w[i] + m. */
 typedef __m512i quad_fn(const uint8_t *body, int q);
 /* sum (n_tok, n_panels, 16) += n_blocks <= 8 blocks of panels (n_panels, 8) times one
- * record of each token; n_panels is 1 or TILE_PANELS, n_tok at most TILE_TOKENS. */
+ * record of each token, or, if it is the first, is set to that; n_panels is 1 or
+ * TILE_PANELS, n_tok at most TILE_TOKENS. */
 typedef void tile_fn(float *sum, const panel *p, const tug_act_q8_32 *const *x,
-                     int n_blocks, int n_panels, int n_tok);
+                     int n_blocks, bool is_first, int n_panels, int n_tok);
 
 typedef struct format {
     quad_fn *quad;
@@ -168,9 +169,9 @@ INLINE void gemv_groups(const tug_linear_args *a, int64_t r0, int n_group, int64
     for (int g = 0; g < n_group; g++) {
 #pragma GCC unroll 6
         for (int t = 0; t < n_tok; t++) {
-            _mm512_storeu_ps(
-                a->y + (t0 + t) * a->y_stride + r0 + (int64_t)g * TUG_PACK_ROWS,
-                sum[g][t]);
+            _mm512_storeu_ps(a->y + (t0 + t) * a->y_stride + r0 +
+                                 (int64_t)g * TUG_PACK_ROWS,
+                             sum[g][t]);
         }
     }
 }
@@ -260,13 +261,14 @@ INLINE void add_products(sums *s, const products *in, const panel *p,
 }
 
 INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_32 *const *x,
-                    int n_blocks, bool has_min, int n_panels, int n_tok) {
+                    int n_blocks, bool has_min, bool is_first, int n_panels, int n_tok) {
     sums s;
 #pragma GCC unroll 6
     for (int t = 0; t < n_tok; t++) {
 #pragma GCC unroll 2
         for (int v = 0; v < n_panels; v++) {
-            s.at[v][t] = _mm512_load_ps(sum + 16 * (t * n_panels + v));
+            s.at[v][t] = is_first ? _mm512_setzero_ps()
+                                  : _mm512_load_ps(sum + 16 * (t * n_panels + v));
         }
     }
     for (int b = 0; b < n_blocks; b++) {
@@ -284,26 +286,27 @@ INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_32 *const *x,
 }
 
 INLINE void tile_of_panels(float *sum, const panel *p, const tug_act_q8_32 *const *x,
-                           int n_blocks, bool has_min, int n_panels, int n_tok) {
+                           int n_blocks, bool has_min, bool is_first, int n_panels,
+                           int n_tok) {
     switch (n_tok) {
-    case 1: tile_of(sum, p, x, n_blocks, has_min, n_panels, 1); break;
-    case 2: tile_of(sum, p, x, n_blocks, has_min, n_panels, 2); break;
-    case 3: tile_of(sum, p, x, n_blocks, has_min, n_panels, 3); break;
-    case 4: tile_of(sum, p, x, n_blocks, has_min, n_panels, 4); break;
-    case 5: tile_of(sum, p, x, n_blocks, has_min, n_panels, 5); break;
-    default: tile_of(sum, p, x, n_blocks, has_min, n_panels, 6); break;
+    case 1: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 1); break;
+    case 2: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 2); break;
+    case 3: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 3); break;
+    case 4: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 4); break;
+    case 5: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 5); break;
+    default: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 6); break;
     }
 }
 
-#define TILE(name, has_min)                                                      \
-    static __attribute__((noinline)) void tile_##name(                           \
-        float *sum, const panel *p, const tug_act_q8_32 *const *x, int n_blocks, \
-        int n_panels, int n_tok) {                                               \
-        if (n_panels == 1) {                                                     \
-            tile_of_panels(sum, p, x, n_blocks, has_min, 1, n_tok);              \
-        } else {                                                                 \
-            tile_of_panels(sum, p, x, n_blocks, has_min, TILE_PANELS, n_tok);    \
-        }                                                                        \
+#define TILE(name, has_min)                                                             \
+    static __attribute__((noinline)) void tile_##name(                                  \
+        float *sum, const panel *p, const tug_act_q8_32 *const *x, int n_blocks,        \
+        bool is_first, int n_panels, int n_tok) {                                       \
+        if (n_panels == 1) {                                                            \
+            tile_of_panels(sum, p, x, n_blocks, has_min, is_first, 1, n_tok);           \
+        } else {                                                                        \
+            tile_of_panels(sum, p, x, n_blocks, has_min, is_first, TILE_PANELS, n_tok); \
+        }                                                                               \
     }
 TILE(plain, false)
 TILE(min, true)
@@ -330,8 +333,8 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64
     const uint8_t *field = body + (size_t)(a->n_cols / TUG_QK) * body_bytes;
     const char *next = (const char *)body + (size_t)n_panels * group;
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
-    memset(sum, 0, (size_t)(n_tok * n_panels * 16) * sizeof *sum);
-    for (int64_t left = a->n_cols / TUG_QK; left > 0; left -= 8) {
+    bool is_first = true;
+    for (int64_t left = a->n_cols / TUG_QK; left > 0; left -= 8, is_first = false) {
         const int n_blocks = left < 8 ? (int)left : 8;
         for (int b = 0; b < n_blocks; b++) {
             for (int v = 0; v < n_panels; v++) {
@@ -345,8 +348,8 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64
         }
         for (int t = 0; t < n_tok; t += TILE_TOKENS) {
             const int n = n_tok - t < TILE_TOKENS ? n_tok - t : TILE_TOKENS;
-            f.tile(sum + (ptrdiff_t)t * n_panels * 16, p[0], x + t, n_blocks, n_panels,
-                   n);
+            f.tile(sum + (ptrdiff_t)t * n_panels * 16, p[0], x + t, n_blocks, is_first,
+                   n_panels, n);
         }
         for (int t = 0; t < n_tok; t++) x[t]++;
     }

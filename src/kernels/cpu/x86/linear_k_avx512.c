@@ -49,10 +49,11 @@ typedef void unpack_fn(__m512i w[8], const uint8_t *body, int run, bool is_odd,
  * IQ4_XS stores its scales itself. */
 typedef void factors_fn(factors *f, __m512i four[4], const uint8_t *body,
                         const uint8_t *field);
-/* sum (n_tok, n_panels, 16) += panels (n_panels,) times one record of each token;
- * n_panels is 1 or what the tile is made for, n_tok at most TILE_TOKENS. */
+/* sum (n_tok, n_panels, 16) += panels (n_panels,) times one record of each token, or, if
+ * it is the first, is set to that; n_panels is 1 or what the tile is made for, n_tok at
+ * most TILE_TOKENS. */
 typedef void tile_fn(float *sum, const panel *p, const tug_act_q8_256 *const *x,
-                     int n_panels, int n_tok);
+                     bool is_first, int n_panels, int n_tok);
 
 typedef struct format {
     unpack_fn *unpack;
@@ -219,7 +220,7 @@ INLINE void factors_q3_k(factors *f, __m512i four[4], const uint8_t *body,
 }
 
 INLINE void factors_q45_k(factors *f, __m512i four[4], const uint8_t *body,
-                         const uint8_t *field) {
+                          const uint8_t *field) {
     const __m512i a = line(body, 0), b = line(body, 1), c = line(body, 2);
     four[0] = masked(a, 63);
     four[1] = merged(c, 15, shifted(a, 2), 0x30);
@@ -237,7 +238,7 @@ INLINE void factors_q6_k(factors *f, __m512i four[4], const uint8_t *body,
 
 /* scales_l: 8 nibbles in order; scales_h: 8 pairs of bits in order. */
 INLINE void factors_iq4_xs(factors *f, __m512i four[4], const uint8_t *body,
-                         const uint8_t *field) {
+                           const uint8_t *field) {
     (void)four;
     const __m512i low = line(body, 0);
     const __m512i high = _mm512_cvtepu16_epi32(
@@ -433,13 +434,13 @@ INLINE void fold(folding fold[4], __m512i scale, int top) {
                         _mm512_max_epi8(scale, zero));
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        const __m512i dwords = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0,
-                                                 4, 8, 12);
+        const __m512i dwords =
+            _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
         const __m512i own = _mm512_add_epi8(dwords, _mm512_set1_epi32(i));
         const __m512i all = _mm512_mullo_epi32(own, _mm512_set1_epi32(0x01010101));
-        const __m512i words = _mm512_or_si512(
-            _mm512_mullo_epi32(own, _mm512_set1_epi32(0x00010001)),
-            _mm512_set1_epi32((int)0x80008000));
+        const __m512i words =
+            _mm512_or_si512(_mm512_mullo_epi32(own, _mm512_set1_epi32(0x00010001)),
+                            _mm512_set1_epi32((int)0x80008000));
         fold[i].size = _mm512_shuffle_epi8(size, words);
         fold[i].flip = _mm512_shuffle_epi8(flip, all);
         fold[i].offset = _mm512_shuffle_epi8(offset, all);
@@ -597,7 +598,7 @@ INLINE void tile_products(sums *total, const panel *p, const tug_act_q8_256 *con
 }
 
 INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_256 *const *x, format f,
-                    int n_panels, int n_tok) {
+                    bool is_first, int n_panels, int n_tok) {
     sums total;
     tile_products(&total, p, x, f, n_panels, n_tok);
 #pragma GCC unroll 6
@@ -605,21 +606,22 @@ INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_256 *const *x, 
 #pragma GCC unroll 4
         for (int v = 0; v < n_panels; v++) {
             float *at = sum + 16 * (t * n_panels + v);
-            _mm512_store_ps(at, add_superblock(_mm512_load_ps(at), total.at[v][t],
-                                               &p[v].f, x[t], f.n_min));
+            const __m512 before = is_first ? _mm512_setzero_ps() : _mm512_load_ps(at);
+            _mm512_store_ps(
+                at, add_superblock(before, total.at[v][t], &p[v].f, x[t], f.n_min));
         }
     }
 }
 
 INLINE void tile_of_panels(float *sum, const panel *p, const tug_act_q8_256 *const *x,
-                           format f, int n_panels, int n_tok) {
+                           format f, bool is_first, int n_panels, int n_tok) {
     switch (n_tok) {
-    case 1: tile_of(sum, p, x, f, n_panels, 1); break;
-    case 2: tile_of(sum, p, x, f, n_panels, 2); break;
-    case 3: tile_of(sum, p, x, f, n_panels, 3); break;
-    case 4: tile_of(sum, p, x, f, n_panels, 4); break;
-    case 5: tile_of(sum, p, x, f, n_panels, 5); break;
-    default: tile_of(sum, p, x, f, n_panels, 6); break;
+    case 1: tile_of(sum, p, x, f, is_first, n_panels, 1); break;
+    case 2: tile_of(sum, p, x, f, is_first, n_panels, 2); break;
+    case 3: tile_of(sum, p, x, f, is_first, n_panels, 3); break;
+    case 4: tile_of(sum, p, x, f, is_first, n_panels, 4); break;
+    case 5: tile_of(sum, p, x, f, is_first, n_panels, 5); break;
+    default: tile_of(sum, p, x, f, is_first, n_panels, 6); break;
     }
 }
 
@@ -630,18 +632,20 @@ INLINE int panels_of(bool is_folded) {
 }
 
 /* A tile's code depends on the format only by these numbers. */
-#define TILE(name, bias_, n_min_, block_, folded_, words_)                            \
-    static __attribute__((noinline)) void tile_##name(float *sum, const panel *p,     \
-                                                      const tug_act_q8_256 *const *x, \
-                                                      int n_panels, int n_tok) {      \
-        const format f = {                                                            \
-            .bias = bias_, .n_min = n_min_, .block = block_, .folded = folded_,       \
-            .words = words_};                                                         \
-        if (n_panels == 1) {                                                          \
-            tile_of_panels(sum, p, x, f, 1, n_tok);                                   \
-        } else {                                                                      \
-            tile_of_panels(sum, p, x, f, panels_of(folded_), n_tok);                  \
-        }                                                                             \
+#define TILE(name, bias_, n_min_, block_, folded_, words_)                         \
+    static __attribute__((noinline)) void tile_##name(                             \
+        float *sum, const panel *p, const tug_act_q8_256 *const *x, bool is_first, \
+        int n_panels, int n_tok) {                                                 \
+        const format f = {.bias = bias_,                                           \
+                          .n_min = n_min_,                                         \
+                          .block = block_,                                         \
+                          .folded = folded_,                                       \
+                          .words = words_};                                        \
+        if (n_panels == 1) {                                                       \
+            tile_of_panels(sum, p, x, f, is_first, 1, n_tok);                      \
+        } else {                                                                   \
+            tile_of_panels(sum, p, x, f, is_first, panels_of(folded_), n_tok);     \
+        }                                                                          \
     }
 TILE(q2_k, 0, 16, 16, true, false)
 TILE(q3_k, 4, 0, 16, true, false)
@@ -665,7 +669,6 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64
     const uint8_t *field = body + (size_t)n_blocks * body_bytes;
     const char *next = (const char *)body + (size_t)n_panels * group;
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
-    memset(sum, 0, (size_t)(n_tok * n_panels * 16) * sizeof *sum);
     for (int64_t c = 0; c < n_blocks; c++) {
         for (int v = 0; v < n_panels; v++) {
             prefetch(next, body_bytes);
@@ -674,7 +677,7 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64
         }
         for (int t = 0; t < n_tok; t += TILE_TOKENS) {
             const int n = n_tok - t < TILE_TOKENS ? n_tok - t : TILE_TOKENS;
-            f.tile(sum + (ptrdiff_t)t * n_panels * 16, p, x + t, n_panels, n);
+            f.tile(sum + (ptrdiff_t)t * n_panels * 16, p, x + t, c == 0, n_panels, n);
         }
         body += body_bytes;
         field += f.n_field * FIELD;

@@ -669,14 +669,20 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64
     const uint8_t *field = body + (size_t)n_blocks * body_bytes;
     const char *next = (const char *)body + (size_t)n_panels * group;
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
+    /* The rows after these, a piece at a time: all at once would fill the miss buffers. */
+    const int n_tiles = (n_tok + TILE_TOKENS - 1) / TILE_TOKENS;
+    const int n_pieces = n_panels + n_tiles;
+    const size_t piece = (size_t)((n_panels * f.n_line + n_pieces - 1) / n_pieces * LINE);
     for (int64_t c = 0; c < n_blocks; c++) {
         for (int v = 0; v < n_panels; v++) {
-            prefetch(next, body_bytes);
-            next += body_bytes;
+            prefetch(next, piece);
+            next += piece;
             fill_panel(&p[v], body + (size_t)v * group, field + (size_t)v * group, f);
         }
         for (int t = 0; t < n_tok; t += TILE_TOKENS) {
             const int n = n_tok - t < TILE_TOKENS ? n_tok - t : TILE_TOKENS;
+            prefetch(next, piece);
+            next += piece;
             f.tile(sum + (ptrdiff_t)t * n_panels * 16, p, x + t, c == 0, n_panels, n);
         }
         body += body_bytes;

@@ -122,10 +122,13 @@ INLINE void gemv_groups(const tug_linear_args *a, int64_t r0, int n_group, int64
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
     for (int64_t c = 0; c < n_blocks; c++) {
         const int b = (int)(c % 8);
+        /* Behind the end of a group come the groups after these. */
+        const bool is_last = (size_t)(n_blocks - c) * body_bytes <= AHEAD;
+        const size_t skipped = is_last ? (size_t)(n_group - 1) * group : 0;
         __m512i products[GEMV_GROUPS][GEMV_TOKENS], w[GEMV_GROUPS];
 #pragma GCC unroll 2
         for (int g = 0; g < n_group; g++) {
-            stream(body + (size_t)g * group, body_bytes);
+            stream(body + (size_t)g * group + skipped, body_bytes);
 #pragma GCC unroll 6
             for (int t = 0; t < n_tok; t++) {
                 products[g][t] = broadcast32(&x[t]->start[b]);

@@ -249,8 +249,7 @@ typedef struct delta_job {
 /* Rows of conv_out lie this far apart: 64 bytes more than the channels take, because rows
  * a power of two apart would all meet in the same few sets of a cache. */
 static int64_t conv_stride(const tug_delta_shape *s) {
-    return 2L * s->n_k_head * s->dk + (int64_t)s->n_v_head * s->dv +
-           TUG_CPU_CONV_PAD;
+    return 2L * s->n_k_head * s->dk + (int64_t)s->n_v_head * s->dv + TUG_CPU_CONV_PAD;
 }
 
 /* Convolution and SiLU of channels [c0, c0 + n), of n_tok tokens from t0. */

@@ -37,6 +37,10 @@ FLAGS = $(WARN) $(OPT_$(SAN)) -D_GNU_SOURCE -Isrc -Iinclude $(PKG_CFLAGS) \
 LIBS  = $(PKG_LIBS) -lm -lpthread
 
 LIB_SRC := $(sort $(shell find src -name '*.c' -not -path 'src/cli/*'))
+# Another processor gets the kernels of level ref only (docs/KERNELS.md).
+ifeq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
+LIB_SRC := $(filter-out src/kernels/cpu/x86/%,$(LIB_SRC))
+endif
 ifeq ($(SAN),fuzz)
 # Fuzz targets feed readers; clang needs minutes for a wide kernel under the sanitizers.
 LIB_SRC := $(filter-out src/kernels/% src/backend/% src/model/% src/engine/%,$(LIB_SRC))

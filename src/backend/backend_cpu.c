@@ -166,7 +166,6 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
     const tug_backend_limits *have = &be->limits;
     const tug_backend_limits l = {
         .n_tok = max64(want->n_tok, have->n_tok),
-        .n_mix_tok = max64(want->n_mix_tok, have->n_mix_tok),
         .n_in = max64(want->n_in, have->n_in),
         .n_expert = max64(want->n_expert, have->n_expert),
         .n_expert_used = max64(want->n_expert_used, have->n_expert_used),
@@ -206,8 +205,9 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
     fresh.attn_len = scratch(n_threads, TUG_CPU_ATTN_QUERIES, 1, sizeof(int32_t), &bad);
     fresh.attn_parts = scratch(TUG_CPU_ATTN_PARTS, TUG_ATTN_PART_OUT + TUG_MAX_HEAD_DIM,
                                1, sizeof(float), &bad);
-    fresh.conv_out = scratch(l.n_mix_tok, l.conv_channels, 1, sizeof(float), &bad);
-    fresh.gates = scratch(2, l.n_mix_tok, l.n_v_head, sizeof(float), &bad);
+    fresh.conv_out = scratch(TUG_CPU_DELTA_TOKENS, l.conv_channels + TUG_CPU_CONV_PAD, 1,
+                             sizeof(float), &bad);
+    fresh.gates = scratch(2, TUG_CPU_DELTA_TOKENS, l.n_v_head, sizeof(float), &bad);
     fresh.routing.ids = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);
     fresh.routing.weights = scratch(n_slot, 1, 1, sizeof(float), &bad);
     fresh.routing.slot = scratch(n_slot, 1, 1, sizeof(int32_t), &bad);

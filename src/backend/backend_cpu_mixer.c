@@ -246,73 +246,90 @@ typedef struct delta_job {
     int64_t n_tok;
 } delta_job;
 
-/* Convolution and SiLU of channels [c0, c0 + n). */
-static void conv_channels(const delta_job *j, int64_t c0, int64_t n) {
+/* Rows of conv_out lie this far apart: 64 bytes more than the channels take, because rows
+ * a power of two apart would all meet in the same few sets of a cache. */
+static int64_t conv_stride(const tug_delta_shape *s) {
+    return 2L * s->n_k_head * s->dk + (int64_t)s->n_v_head * s->dv + TUG_CPU_CONV_PAD;
+}
+
+/* Convolution and SiLU of channels [c0, c0 + n), of n_tok tokens from t0. */
+static void conv_channels(const delta_job *j, int64_t c0, int64_t n, int64_t t0,
+                          int64_t n_tok) {
     const tug_delta_shape *s = j->s;
     const int64_t n_ch = 2L * s->n_k_head * s->dk + (int64_t)s->n_v_head * s->dv;
     const tug_conv_args a = {
         .y = j->be->conv_out + c0,
-        .y_stride = n_ch,
-        .x = j->proj + c0,
+        .y_stride = conv_stride(s),
+        .x = j->proj + t0 * j->stride + c0,
         .x_stride = j->stride,
         .state = j->state->conv + c0,
         .state_stride = n_ch,
         .w = j->conv_w + c0,
         .w_stride = n_ch,
         .n_ch = n,
-        .n_tok = j->n_tok,
+        .n_tok = n_tok,
         .width = s->conv_width,
     };
     j->be->k.conv_silu(&a);
 }
 
-/* Everything that hangs on one key head: its q and k channels, and the value heads that
- * use them.  Key heads are independent of each other, so one piece runs from the
- * convolution to the gated norm without a barrier. */
-static void delta_key_head(const delta_job *j, int g) {
+/* Everything that hangs on key head g, for n_tok tokens from t0: its q and k channels, and
+ * the value heads that use them. */
+static void delta_tokens(const delta_job *j, int g, int64_t t0, int64_t n_tok) {
     const tug_delta_shape *s = j->s;
     const tug_kernels *k = &j->be->k;
     const int dk = s->dk, dv = s->dv, r = s->n_v_head / s->n_k_head;
     const int64_t n_qk = (int64_t)s->n_k_head * dk, n_v = (int64_t)s->n_v_head * dv;
-    const int64_t n_ch = 2 * n_qk + n_v;
-    conv_channels(j, (int64_t)g * dk, dk);
-    conv_channels(j, n_qk + (int64_t)g * dk, dk);
-    conv_channels(j, 2 * n_qk + (int64_t)g * r * dv, (int64_t)r * dv);
+    const int64_t n_ch = 2 * n_qk + n_v, row = conv_stride(s);
+    conv_channels(j, (int64_t)g * dk, dk, t0, n_tok);
+    conv_channels(j, n_qk + (int64_t)g * dk, dk, t0, n_tok);
+    conv_channels(j, 2 * n_qk + (int64_t)g * r * dv, (int64_t)r * dv, t0, n_tok);
 
-    float *beta = j->be->gates, *decay = beta + j->n_tok * s->n_v_head;
-    for (int64_t t = 0; t < j->n_tok; t++) {
-        float *q = j->be->conv_out + t * n_ch + (int64_t)g * dk;
+    const float *proj = j->proj + t0 * j->stride;
+    float *out = j->out + t0 * n_v;
+    float *beta = j->be->gates, *decay = beta + TUG_CPU_DELTA_TOKENS * s->n_v_head;
+    for (int64_t t = 0; t < n_tok; t++) {
+        float *q = j->be->conv_out + t * row + (int64_t)g * dk;
         k->l2norm(q, dk, 1e-6f, 1.0f / __builtin_sqrtf((float)dk));
         k->l2norm(q + n_qk, dk, 1e-6f, 1.0f);
-        const float *b = j->proj + t * j->stride + n_ch + n_v + (int64_t)g * 2 * r;
+        const float *b = proj + t * j->stride + n_ch + n_v + (int64_t)g * 2 * r;
         const int64_t at = t * s->n_v_head + (int64_t)g * r;
         k->delta_gates(beta + at, decay + at, b, b + r, j->dt_bias + (int64_t)g * r,
                        j->a_coef + (int64_t)g * r, r);
     }
     for (int h = g * r; h < (g + 1) * r; h++) {
         const tug_delta_args a = {
-            .out = j->out + (int64_t)h * dv,
+            .out = out + (int64_t)h * dv,
             .out_stride = n_v,
             .state = j->state->s + (int64_t)h * dk * dv,
             .state_stride = dv,
             .q = j->be->conv_out + (int64_t)g * dk,
             .k = j->be->conv_out + n_qk + (int64_t)g * dk,
-            .qk_stride = n_ch,
+            .qk_stride = row,
             .v = j->be->conv_out + 2 * n_qk + (int64_t)h * dv,
-            .v_stride = n_ch,
+            .v_stride = row,
             .decay = decay + h,
             .beta = beta + h,
             .gate_stride = s->n_v_head,
-            .n_tok = j->n_tok,
+            .n_tok = n_tok,
             .dk = dk,
             .n_col = dv,
         };
         k->delta(&a);
-        for (int64_t t = 0; t < j->n_tok; t++) {
-            float *o = j->out + t * n_v + (int64_t)h * dv;
-            const float *z = j->proj + t * j->stride + n_ch + (int64_t)h * dv;
+        for (int64_t t = 0; t < n_tok; t++) {
+            float *o = out + t * n_v + (int64_t)h * dv;
+            const float *z = proj + t * j->stride + n_ch + (int64_t)h * dv;
             k->rmsnorm_gated(o, o, j->norm, z, dv, s->eps);
         }
+    }
+}
+
+/* Key heads are independent of each other, so one piece runs from the convolution to the
+ * gated norm without a barrier; a few tokens at a time, which stay in the cache. */
+static void delta_key_head(const delta_job *j, int g) {
+    for (int64_t t = 0; t < j->n_tok; t += TUG_CPU_DELTA_TOKENS) {
+        const int64_t left = j->n_tok - t;
+        delta_tokens(j, g, t, left < TUG_CPU_DELTA_TOKENS ? left : TUG_CPU_DELTA_TOKENS);
     }
 }
 

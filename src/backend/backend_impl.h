@@ -30,6 +30,11 @@ typedef struct tug_routing {
 /* Parts of attention that wait to be joined, see split_chunks. */
 #define TUG_CPU_ATTN_PARTS 4096
 
+/* Tokens that go through the delta rule of a key head at a time. */
+#define TUG_CPU_DELTA_TOKENS 64
+/* Floats between rows of conv_out that nothing uses, see conv_stride. */
+#define TUG_CPU_CONV_PAD 16
+
 struct tug_backend {
     tug_kernels k;
     tug_pool *pool; /* owned */
@@ -41,8 +46,8 @@ struct tug_backend {
     int64_t residual_floats;
     float *digit_tile;   /* (n_threads, 2, n_tok, TUG_CPU_TILE_ROWS) */
     float *attn_scratch; /* (n_threads, tug_attn_scratch_floats()) */
-    float *conv_out;     /* (n_tok, conv_channels) */
-    float *gates;        /* (2, n_tok, n_v_head): beta, decay */
+    float *conv_out;     /* (TUG_CPU_DELTA_TOKENS, conv_channels + TUG_CPU_CONV_PAD) */
+    float *gates;        /* (2, TUG_CPU_DELTA_TOKENS, n_v_head): beta, decay */
     tug_routing routing;
     float *expert_h;     /* (n_slot, expert_dim) */
     uint8_t *expert_act; /* (2, n_slot, activation row of expert_dim) */

@@ -1,9 +1,11 @@
 /* cpu.c - see cpu.h.  SPDX-License-Identifier: MIT */
 #include "base/cpu.h"
 
-#include <cpuid.h>
 #include <sched.h>
 #include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
 
 /* __builtin_cpu_supports("f16c") is unknown to clang 14.  The registers are AVX's, whose
  * state the other checks cover. */
@@ -27,6 +29,12 @@ tug_cpu_level tug_cpu_detect(void) {
     }
     return TUG_CPU_AVX512;
 }
+#else
+/* Only the specification so far. */
+tug_cpu_level tug_cpu_detect(void) {
+    return TUG_CPU_REF;
+}
+#endif
 
 static const char *const level_names[TUG_CPU_LEVELS] = {"ref", "avx2", "avx512"};
 

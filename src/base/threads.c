@@ -21,9 +21,11 @@
 
 #include "base/sys.h"
 
-/* About 50 us: longer than the gap between two ops of a layer, far shorter than what a
- * person or a power meter would notice. */
-#define SPIN_ROUNDS 20000
+/* Longer than the gap between two ops of a layer, far shorter than what a person or a power
+ * meter would notice.  In seconds because a pause takes 40 cycles on one core, 140 on
+ * another. */
+#define SPIN_SECONDS 200e-6
+enum { LOOKS = 16 }; /* between two looks at the clock */
 
 struct tug_pool {
     pthread_t *threads; /* owned, (n_workers,) */
@@ -46,7 +48,25 @@ struct tug_pool {
 };
 
 static inline void cpu_relax(void) {
+#if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+typedef struct spin {
+    unsigned n;
+    double end;
+} spin;
+
+/* Pauses; false once SPIN_SECONDS are over. */
+static bool spin_on(spin *s) {
+    cpu_relax();
+    if (++s->n % LOOKS != 0) return true;
+    const double now = tug_now();
+    if (s->end == 0) s->end = now + SPIN_SECONDS;
+    return now < s->end;
 }
 
 static void take_pieces(tug_pool *p, int thread) {
@@ -70,10 +90,10 @@ static void run_pieces(tug_pool *p, int thread) {
 }
 
 static void wait_for_epoch_after(tug_pool *p, unsigned seen) {
-    for (int i = 0; i < SPIN_ROUNDS; i++) {
+    spin s = {0};
+    do {
         if (atomic_load_explicit(&p->epoch, memory_order_acquire) != seen) return;
-        cpu_relax();
-    }
+    } while (spin_on(&s));
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->sleeping, 1);
     while (atomic_load(&p->epoch) == seen) pthread_cond_wait(&p->wake, &p->lock);
@@ -171,13 +191,9 @@ void tug_pool_for(tug_pool *p, int64_t n, int64_t grain, tug_range_fn *fn, void 
     run_pieces(p, 0);
     /* All of our own pieces are done; others may still be in their last one.  After a
      * while assume that a worker lost its core and let it have ours. */
-    for (int spins = 0;
-         atomic_load_explicit(&p->idle, memory_order_acquire) < p->n_workers; spins++) {
-        if (spins < SPIN_ROUNDS) {
-            cpu_relax();
-        } else {
-            sched_yield();
-        }
+    spin s = {0};
+    while (atomic_load_explicit(&p->idle, memory_order_acquire) < p->n_workers) {
+        if (!spin_on(&s)) sched_yield();
     }
     if (p->clock) p->clock->job[p->clock->stage] += tug_now() - start;
 }

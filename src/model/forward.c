@@ -162,7 +162,6 @@ tug_status tug_scratch_create(tug_scratch *s, const tug_net *net, int64_t max_to
     s->logits = floats(TUG_HEAD_ROWS, shape->n_vocab);
     const tug_backend_limits limits = {
         .n_tok = max64(max_tok, TUG_HEAD_ROWS),
-        .n_mix_tok = n_mix,
         .n_in = mixed_width(shape),
         .n_expert = shape->n_expert,
         .n_expert_used = shape->n_expert_used,

@@ -55,6 +55,7 @@ void tug_kv_write_row(tug_kv_type type, bool is_value, void *cache, int64_t row,
     }
 }
 
+#if defined(__x86_64__)
 /* At most TUG_ATTN_QUERIES queries, from the first of `a`. */
 static void tile_by_chunks(const tug_attn_args *a, tug_attn_chunk_fn *chunk) {
     const int64_t stride = tug_attn_part_floats(a->head_dim);
@@ -120,6 +121,7 @@ static void choose_avx512(tug_kernels *k) {
     k->attn_chunk[TUG_KV_Q8_0] = tug_attn_chunk_q8_0_avx512;
     k->attn_chunk[TUG_KV_I16] = tug_attn_chunk_i16_avx512;
 }
+#endif
 
 void tug_kernels_init_attn(tug_kernels *k, tug_cpu_level level) {
     k->kv_store_k[TUG_KV_F16] = tug_kv_store_f16_ref;
@@ -137,6 +139,10 @@ void tug_kernels_init_attn(tug_kernels *k, tug_cpu_level level) {
     for (int i = 0; i < TUG_KV_TYPES; i++) k->attn_chunk[i] = NULL;
     k->attn_join = NULL;
     k->attn_finish = NULL;
+#if defined(__x86_64__)
     if (level >= TUG_CPU_AVX2) choose_avx2(k);
     if (level >= TUG_CPU_AVX512) choose_avx512(k);
+#else
+    (void)level;
+#endif
 }

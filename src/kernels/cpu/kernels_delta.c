@@ -8,6 +8,7 @@ void tug_kernels_init_delta(tug_kernels *k, tug_cpu_level level) {
     k->delta_gates = tug_delta_gates_ref;
     k->rmsnorm_gated = tug_rmsnorm_gated_ref;
 
+#if defined(__x86_64__)
     if (level < TUG_CPU_AVX2) return;
     k->conv_silu = tug_conv_silu_avx2;
     k->delta = tug_delta_avx2;
@@ -19,4 +20,7 @@ void tug_kernels_init_delta(tug_kernels *k, tug_cpu_level level) {
     k->delta = tug_delta_avx512;
     k->delta_gates = tug_delta_gates_avx512;
     k->rmsnorm_gated = tug_rmsnorm_gated_avx512;
+#else
+    (void)level;
+#endif
 }

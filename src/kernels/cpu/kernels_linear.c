@@ -34,6 +34,7 @@ void tug_kernels_init_linear(tug_kernels *k, tug_cpu_level level) {
     k->act_residual[TUG_ACT_Q8_256] = tug_act_residual_q8_256_ref;
     TUG_LINEAR_TYPES(SET_REF)
 
+#if defined(__x86_64__)
     if (level < TUG_CPU_AVX2) return;
     k->act_convert[TUG_ACT_Q8_32] = tug_act_q8_32_avx2;
     k->act_convert[TUG_ACT_Q8_256] = tug_act_q8_256_avx2;
@@ -45,4 +46,7 @@ void tug_kernels_init_linear(tug_kernels *k, tug_cpu_level level) {
     if (level < TUG_CPU_AVX512) return;
     TUG_LINEAR_FLOATS(SET_AVX512)
     TUG_LINEAR_BLOCKS(SET_PACKED_AVX512)
+#else
+    (void)level;
+#endif
 }

@@ -12,6 +12,7 @@ void tug_kernels_init_rows(tug_kernels *k, tug_cpu_level level) {
     k->rope = tug_rope_ref;
     k->route = tug_route_ref;
 
+#if defined(__x86_64__)
     if (level < TUG_CPU_AVX2) return;
     k->rmsnorm = tug_rmsnorm_avx2;
     k->l2norm = tug_l2norm_avx2;
@@ -29,4 +30,7 @@ void tug_kernels_init_rows(tug_kernels *k, tug_cpu_level level) {
     k->swiglu = tug_swiglu_avx512;
     k->sigmoid_mul = tug_sigmoid_mul_avx512;
     k->rope = tug_rope_avx512;
+#else
+    (void)level;
+#endif
 }

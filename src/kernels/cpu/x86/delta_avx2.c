@@ -56,7 +56,12 @@ void tug_conv_silu_avx2(const tug_conv_args *a) {
 
 /* Vectors per tile.  Many tokens: what keeps the tile in the first-level cache.  One
  * token: the state comes from memory, and long rows let the prefetcher keep up. */
-enum { TILE_MANY = 2, TILE_ONE = 4 };
+enum {
+    TILE_MANY = 2,
+    TILE_ONE = 4,
+    COPIED_FROM = 8, /* tokens from which a copy of the tile pays */
+    COPIED_ROWS = 256,
+};
 
 /* sk[0..nv) = S^T k over the tile at s. */
 INLINE void dot_rows(__m256 *sk, const float *s, int64_t stride, const float *k, int dk,
@@ -88,11 +93,12 @@ INLINE void step_rows(__m256 *out, __m256 *sk, float *s, int64_t stride, const f
     }
 }
 
-/* All tokens for the columns [c, c + 8 nv); left < 8 only if nv is 1. */
-INLINE void delta_tile(const tug_delta_args *a, int64_t c, int nv, int64_t left) {
+/* All tokens for the columns [c, c + 8 nv) of the state, which are at s; left < 8 only if
+ * nv is 1. */
+INLINE void delta_tile(const tug_delta_args *a, float *s, int64_t stride, int64_t c,
+                       int nv, int64_t left) {
     __m256 sk[TILE_ONE], u[TILE_ONE], out[TILE_ONE];
-    float *s = a->state + c;
-    dot_rows(sk, s, a->state_stride, a->k, a->dk, nv, left);
+    dot_rows(sk, s, stride, a->k, a->dk, nv, left);
     for (int64_t t = 0; t < a->n_tok; t++) {
         const float *k = a->k + t * a->qk_stride, *q = a->q + t * a->qk_stride;
         const __m256 decay = _mm256_set1_ps(a->decay[t * a->gate_stride]);
@@ -102,10 +108,10 @@ INLINE void delta_tile(const tug_delta_args *a, int64_t c, int nv, int64_t left)
             u[j] = _mm256_mul_ps(beta, _mm256_fnmadd_ps(decay, sk[j], v));
         }
         if (t + 1 < a->n_tok) {
-            step_rows(out, sk, s, a->state_stride, k, q, k + a->qk_stride, decay, u,
-                      a->dk, nv, left);
+            step_rows(out, sk, s, stride, k, q, k + a->qk_stride, decay, u, a->dk, nv,
+                      left);
         } else {
-            step_rows(out, sk, s, a->state_stride, k, q, NULL, decay, u, a->dk, nv, left);
+            step_rows(out, sk, s, stride, k, q, NULL, decay, u, a->dk, nv, left);
         }
         for (int j = 0; j < nv; j++) {
             store_left(a->out + t * a->out_stride + c + 8 * j, out[j], left);
@@ -113,18 +119,43 @@ INLINE void delta_tile(const tug_delta_args *a, int64_t c, int nv, int64_t left)
     }
 }
 
+/* dst (n, n_col) <- src. */
+INLINE void copy_tile(float *dst, int64_t dst_stride, const float *src,
+                      int64_t src_stride, int n, int n_col) {
+    for (int i = 0; i < n; i++) {
+        memcpy(dst + i * dst_stride, src + i * src_stride, (size_t)n_col * sizeof *dst);
+    }
+}
+
+/* The same for many tokens, with the tile copied out and back: rows of the state lie 512
+ * bytes apart, and Intel cores let a load wait for every store before it that lies a
+ * multiple of 4 KB away, here the one 8 rows earlier. */
+INLINE void delta_tile_copied(const tug_delta_args *a, int64_t c) {
+    float tile[COPIED_ROWS * 8 * TILE_MANY] __attribute__((aligned(64)));
+    const int n_col = 8 * TILE_MANY;
+    copy_tile(tile, n_col, a->state + c, a->state_stride, a->dk, n_col);
+    delta_tile(a, tile, n_col, c, TILE_MANY, 8);
+    copy_tile(a->state + c, a->state_stride, tile, n_col, a->dk, n_col);
+}
+
 void tug_delta_avx2(const tug_delta_args *a) {
     int64_t c = 0;
     if (a->n_tok == 0) return;
     if (a->n_tok == 1) {
         for (; c + 8 * TILE_ONE <= a->n_col; c += 8 * TILE_ONE) {
-            delta_tile(a, c, TILE_ONE, 8);
+            delta_tile(a, a->state + c, a->state_stride, c, TILE_ONE, 8);
         }
     }
     for (; c + 8 * TILE_MANY <= a->n_col; c += 8 * TILE_MANY) {
-        delta_tile(a, c, TILE_MANY, 8);
+        if (a->n_tok >= COPIED_FROM && a->dk <= COPIED_ROWS) {
+            delta_tile_copied(a, c);
+        } else {
+            delta_tile(a, a->state + c, a->state_stride, c, TILE_MANY, 8);
+        }
     }
-    for (; c < a->n_col; c += 8) delta_tile(a, c, 1, a->n_col - c);
+    for (; c < a->n_col; c += 8) {
+        delta_tile(a, a->state + c, a->state_stride, c, 1, a->n_col - c);
+    }
 }
 
 /* ---- gates and norm ----------------------------------------------------------------- */

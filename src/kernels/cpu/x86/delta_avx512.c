@@ -56,7 +56,12 @@ void tug_conv_silu_avx512(const tug_conv_args *a) {
 
 /* Vectors per tile.  Many tokens: what keeps the tile in the first-level cache.  One
  * token: the state comes from memory, and long rows let the prefetcher keep up. */
-enum { TILE_MANY = 2, TILE_ONE = 8 };
+enum {
+    TILE_MANY = 2,
+    TILE_ONE = 8,
+    COPIED_FROM = 8, /* tokens from which a copy of the tile pays */
+    COPIED_ROWS = 256,
+};
 
 /* sk[0..nv) = S^T k over the tile at s. */
 INLINE void dot_rows(__m512 *sk, const float *s, int64_t stride, const float *k, int dk,
@@ -88,11 +93,12 @@ INLINE void step_rows(__m512 *out, __m512 *sk, float *s, int64_t stride, const f
     }
 }
 
-/* All tokens for the columns [c, c + 16 nv); left < 16 only if nv is 1. */
-INLINE void delta_tile(const tug_delta_args *a, int64_t c, int nv, int64_t left) {
+/* All tokens for the columns [c, c + 16 nv) of the state, which are at s; left < 16 only if
+ * nv is 1. */
+INLINE void delta_tile(const tug_delta_args *a, float *s, int64_t stride, int64_t c,
+                       int nv, int64_t left) {
     __m512 sk[TILE_ONE], u[TILE_ONE], out[TILE_ONE];
-    float *s = a->state + c;
-    dot_rows(sk, s, a->state_stride, a->k, a->dk, nv, left);
+    dot_rows(sk, s, stride, a->k, a->dk, nv, left);
     for (int64_t t = 0; t < a->n_tok; t++) {
         const float *k = a->k + t * a->qk_stride, *q = a->q + t * a->qk_stride;
         const __m512 decay = _mm512_set1_ps(a->decay[t * a->gate_stride]);
@@ -102,10 +108,10 @@ INLINE void delta_tile(const tug_delta_args *a, int64_t c, int nv, int64_t left)
             u[j] = _mm512_mul_ps(beta, _mm512_fnmadd_ps(decay, sk[j], v));
         }
         if (t + 1 < a->n_tok) {
-            step_rows(out, sk, s, a->state_stride, k, q, k + a->qk_stride, decay, u,
-                      a->dk, nv, left);
+            step_rows(out, sk, s, stride, k, q, k + a->qk_stride, decay, u, a->dk, nv,
+                      left);
         } else {
-            step_rows(out, sk, s, a->state_stride, k, q, NULL, decay, u, a->dk, nv, left);
+            step_rows(out, sk, s, stride, k, q, NULL, decay, u, a->dk, nv, left);
         }
         for (int j = 0; j < nv; j++) {
             store_left(a->out + t * a->out_stride + c + 16 * j, out[j], left);
@@ -113,18 +119,43 @@ INLINE void delta_tile(const tug_delta_args *a, int64_t c, int nv, int64_t left)
     }
 }
 
+/* dst (n, n_col) <- src. */
+INLINE void copy_tile(float *dst, int64_t dst_stride, const float *src,
+                      int64_t src_stride, int n, int n_col) {
+    for (int i = 0; i < n; i++) {
+        memcpy(dst + i * dst_stride, src + i * src_stride, (size_t)n_col * sizeof *dst);
+    }
+}
+
+/* The same for many tokens, with the tile copied out and back: rows of the state lie 512
+ * bytes apart, and Intel cores let a load wait for every store before it that lies a
+ * multiple of 4 KB away, here the one 8 rows earlier. */
+INLINE void delta_tile_copied(const tug_delta_args *a, int64_t c) {
+    float tile[COPIED_ROWS * 16 * TILE_MANY] __attribute__((aligned(64)));
+    const int n_col = 16 * TILE_MANY;
+    copy_tile(tile, n_col, a->state + c, a->state_stride, a->dk, n_col);
+    delta_tile(a, tile, n_col, c, TILE_MANY, 16);
+    copy_tile(a->state + c, a->state_stride, tile, n_col, a->dk, n_col);
+}
+
 void tug_delta_avx512(const tug_delta_args *a) {
     int64_t c = 0;
     if (a->n_tok == 0) return;
     if (a->n_tok == 1) {
         for (; c + 16 * TILE_ONE <= a->n_col; c += 16 * TILE_ONE) {
-            delta_tile(a, c, TILE_ONE, 16);
+            delta_tile(a, a->state + c, a->state_stride, c, TILE_ONE, 16);
         }
     }
     for (; c + 16 * TILE_MANY <= a->n_col; c += 16 * TILE_MANY) {
-        delta_tile(a, c, TILE_MANY, 16);
+        if (a->n_tok >= COPIED_FROM && a->dk <= COPIED_ROWS) {
+            delta_tile_copied(a, c);
+        } else {
+            delta_tile(a, a->state + c, a->state_stride, c, TILE_MANY, 16);
+        }
     }
-    for (; c < a->n_col; c += 16) delta_tile(a, c, 1, a->n_col - c);
+    for (; c < a->n_col; c += 16) {
+        delta_tile(a, a->state + c, a->state_stride, c, 1, a->n_col - c);
+    }
 }
 
 /* ---- gates and norm ----------------------------------------------------------------- */

@@ -17,7 +17,8 @@
 
 enum {
     TILE_PANELS = 2, /* 2 x 6 integer sums and 2 x 6 float sums */
-    GEMM_FROM = 7,   /* tokens from which making panels pays */
+    GEMV_TOKENS = 6, /* tokens that share unpacked registers */
+    GEMV_GROUPS = 2, /* of rows, that share broadcast activations */
 };
 
 /* One block of 16 rows. */
@@ -29,14 +30,16 @@ typedef struct panel {
 /* Columns [4 q, 4 q + 4) of a block as value + 128; value[i] = d * w[i] + m. */
 typedef __m512i quad_fn(const uint8_t *body, int q);
 /* sum (n_tok, n_panels, 16) += n_blocks <= 8 blocks of panels (n_panels, 8) times one
- * record of each token; n_panels is 1 or TILE_PANELS, n_tok at most TILE_TOKENS. */
+ * record of each token, or, if it is the first, is set to that; n_panels is 1 or
+ * TILE_PANELS, n_tok at most TILE_TOKENS. */
 typedef void tile_fn(float *sum, const panel *p, const tug_act_q8_32 *const *x,
-                     int n_blocks, int n_panels, int n_tok);
+                     int n_blocks, bool is_first, int n_panels, int n_tok);
 
 typedef struct format {
     quad_fn *quad;
     tile_fn *tile;
-    int n_line; /* of a block */
+    int n_line;    /* of a block */
+    int gemm_from; /* tokens from which making panels pays */
     bool has_min;
 } format;
 
@@ -100,59 +103,106 @@ INLINE __m512 add_block(__m512 sum, __m512i products, __m512 d, __m512 m,
     return sum;
 }
 
-/* The group of 16 rows from r0, tokens [t0, t0 + n_tok). */
-INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_tok,
-                       format f) {
+/* n_group * 16 rows from r0, tokens [t0, t0 + n_tok): everything stays in registers. */
+INLINE void gemv_groups(const tug_linear_args *a, int64_t r0, int n_group, int64_t t0,
+                        int n_tok, format f) {
     const int64_t n_blocks = a->n_cols / TUG_QK;
-    const size_t body_bytes = (size_t)f.n_line * LINE;
+    const size_t body_bytes = (size_t)f.n_line * LINE,
+                 field_bytes = f.has_min ? 2 * FIELD : FIELD;
+    const size_t group = TUG_PACK_ROWS * a->w_row_bytes;
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)n_blocks * body_bytes;
-    stream_fields(field, (size_t)n_blocks * (f.has_min ? 2 * FIELD : FIELD),
-                  TUG_PACK_ROWS * a->w_row_bytes);
     const tug_act_q8_32 *x[GEMV_TOKENS];
-    __m512 sum[GEMV_TOKENS];
-    for (int t = 0; t < n_tok; t++) {
-        x[t] = token_row(a, t0 + t);
-        sum[t] = _mm512_setzero_ps();
+    __m512 sum[GEMV_GROUPS][GEMV_TOKENS];
+    for (int g = 0; g < n_group; g++) {
+        stream_fields(field + (size_t)g * group, (size_t)n_blocks * field_bytes,
+                      (size_t)n_group * group);
+        for (int t = 0; t < n_tok; t++) sum[g][t] = _mm512_setzero_ps();
     }
+    for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
     for (int64_t c = 0; c < n_blocks; c++) {
         const int b = (int)(c % 8);
-        __m512i products[GEMV_TOKENS];
-        stream(body, body_bytes);
-#pragma GCC unroll 4
-        for (int t = 0; t < n_tok; t++) products[t] = broadcast32(&x[t]->start[b]);
-#pragma GCC unroll 8
-        for (int q = 0; q < 8; q++) {
-            const __m512i w = f.quad(body, q);
-#pragma GCC unroll 4
+        /* Behind the end of a group come the groups after these. */
+        const bool is_last = (size_t)(n_blocks - c) * body_bytes <= AHEAD;
+        const size_t skipped = is_last ? (size_t)(n_group - 1) * group : 0;
+        __m512i products[GEMV_GROUPS][GEMV_TOKENS], w[GEMV_GROUPS];
+#pragma GCC unroll 2
+        for (int g = 0; g < n_group; g++) {
+            stream(body + (size_t)g * group + skipped, body_bytes);
+#pragma GCC unroll 6
             for (int t = 0; t < n_tok; t++) {
-                products[t] = dot_quad(products[t], w, x[t]->q + 32 * b + 4 * q);
+                products[g][t] = broadcast32(&x[t]->start[b]);
             }
         }
-        const __m512 d = widen_f16(field);
-        const __m512 m = f.has_min ? widen_f16(field + FIELD) : _mm512_setzero_ps();
-#pragma GCC unroll 4
-        for (int t = 0; t < n_tok; t++) {
-            sum[t] = add_block(sum[t], products[t], d, m, x[t], b, f);
-            x[t] += b == 7;
+#pragma GCC unroll 8
+        for (int q = 0; q < 8; q++) {
+#pragma GCC unroll 2
+            for (int g = 0; g < n_group; g++) {
+                w[g] = f.quad(body + (size_t)g * group, q);
+            }
+#pragma GCC unroll 6
+            for (int t = 0; t < n_tok; t++) {
+                const int8_t *own = x[t]->q + 32 * b + 4 * q;
+                if (n_group == 1) {
+                    products[0][t] = dot_quad(products[0][t], w[0], own);
+                    continue;
+                }
+                const __m512i four = broadcast32(own);
+#pragma GCC unroll 2
+                for (int g = 0; g < n_group; g++) {
+                    products[g][t] = dot_bytes(products[g][t], w[g], four);
+                }
+            }
         }
+#pragma GCC unroll 2
+        for (int g = 0; g < n_group; g++) {
+            const uint8_t *own = field + (size_t)g * group;
+            const __m512 d = widen_f16(own);
+            const __m512 m = f.has_min ? widen_f16(own + FIELD) : _mm512_setzero_ps();
+#pragma GCC unroll 6
+            for (int t = 0; t < n_tok; t++) {
+                sum[g][t] = add_block(sum[g][t], products[g][t], d, m, x[t], b, f);
+            }
+        }
+        for (int t = 0; t < n_tok; t++) x[t] += b == 7;
         body += body_bytes;
-        field += f.has_min ? 2 * FIELD : FIELD;
+        field += field_bytes;
     }
-#pragma GCC unroll 4
-    for (int t = 0; t < n_tok; t++) {
-        _mm512_storeu_ps(a->y + (t0 + t) * a->y_stride + r0, sum[t]);
+#pragma GCC unroll 2
+    for (int g = 0; g < n_group; g++) {
+#pragma GCC unroll 6
+        for (int t = 0; t < n_tok; t++) {
+            _mm512_storeu_ps(a->y + (t0 + t) * a->y_stride + r0 +
+                                 (int64_t)g * TUG_PACK_ROWS,
+                             sum[g][t]);
+        }
     }
 }
 
+INLINE void gemv_tokens(const tug_linear_args *a, int64_t r0, int n_group, int64_t t0,
+                        int n_tok, format f) {
+    switch (n_tok) {
+    case 1: gemv_groups(a, r0, n_group, t0, 1, f); break;
+    case 2: gemv_groups(a, r0, n_group, t0, 2, f); break;
+    case 3: gemv_groups(a, r0, n_group, t0, 3, f); break;
+    case 4: gemv_groups(a, r0, n_group, t0, 4, f); break;
+    case 5: gemv_groups(a, r0, n_group, t0, 5, f); break;
+    default: gemv_groups(a, r0, n_group, t0, 6, f); break;
+    }
+}
+
+/* Tokens in passes of much the same size: 10 are 5 and 5. */
 INLINE void gemv(const tug_linear_args *a, format f) {
-    for (int64_t r0 = 0; r0 < a->n_rows; r0 += TUG_PACK_ROWS) {
-        for (int64_t t0 = 0; t0 < a->n_tok; t0 += GEMV_TOKENS) {
-            switch (a->n_tok - t0) {
-            case 1: gemv_group(a, r0, t0, 1, f); break;
-            case 2: gemv_group(a, r0, t0, 2, f); break;
-            case 3: gemv_group(a, r0, t0, 3, f); break;
-            default: gemv_group(a, r0, t0, 4, f); break;
+    const int64_t n_pass = (a->n_tok + GEMV_TOKENS - 1) / GEMV_TOKENS;
+    for (int64_t r0 = 0, rows; r0 < a->n_rows; r0 += rows) {
+        const bool pair = a->n_tok > 1 && a->n_rows - r0 >= 2L * TUG_PACK_ROWS;
+        rows = pair ? 2L * TUG_PACK_ROWS : TUG_PACK_ROWS;
+        for (int64_t i = 0; i < n_pass; i++) {
+            const int64_t t0 = a->n_tok * i / n_pass, t1 = a->n_tok * (i + 1) / n_pass;
+            if (pair) {
+                gemv_tokens(a, r0, 2, t0, (int)(t1 - t0), f);
+            } else {
+                gemv_tokens(a, r0, 1, t0, (int)(t1 - t0), f);
             }
         }
     }
@@ -214,13 +264,14 @@ INLINE void add_products(sums *s, const products *in, const panel *p,
 }
 
 INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_32 *const *x,
-                    int n_blocks, bool has_min, int n_panels, int n_tok) {
+                    int n_blocks, bool has_min, bool is_first, int n_panels, int n_tok) {
     sums s;
 #pragma GCC unroll 6
     for (int t = 0; t < n_tok; t++) {
 #pragma GCC unroll 2
         for (int v = 0; v < n_panels; v++) {
-            s.at[v][t] = _mm512_load_ps(sum + 16 * (t * n_panels + v));
+            s.at[v][t] = is_first ? _mm512_setzero_ps()
+                                  : _mm512_load_ps(sum + 16 * (t * n_panels + v));
         }
     }
     for (int b = 0; b < n_blocks; b++) {
@@ -238,26 +289,27 @@ INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_32 *const *x,
 }
 
 INLINE void tile_of_panels(float *sum, const panel *p, const tug_act_q8_32 *const *x,
-                           int n_blocks, bool has_min, int n_panels, int n_tok) {
+                           int n_blocks, bool has_min, bool is_first, int n_panels,
+                           int n_tok) {
     switch (n_tok) {
-    case 1: tile_of(sum, p, x, n_blocks, has_min, n_panels, 1); break;
-    case 2: tile_of(sum, p, x, n_blocks, has_min, n_panels, 2); break;
-    case 3: tile_of(sum, p, x, n_blocks, has_min, n_panels, 3); break;
-    case 4: tile_of(sum, p, x, n_blocks, has_min, n_panels, 4); break;
-    case 5: tile_of(sum, p, x, n_blocks, has_min, n_panels, 5); break;
-    default: tile_of(sum, p, x, n_blocks, has_min, n_panels, 6); break;
+    case 1: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 1); break;
+    case 2: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 2); break;
+    case 3: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 3); break;
+    case 4: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 4); break;
+    case 5: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 5); break;
+    default: tile_of(sum, p, x, n_blocks, has_min, is_first, n_panels, 6); break;
     }
 }
 
-#define TILE(name, has_min)                                                      \
-    static __attribute__((noinline)) void tile_##name(                           \
-        float *sum, const panel *p, const tug_act_q8_32 *const *x, int n_blocks, \
-        int n_panels, int n_tok) {                                               \
-        if (n_panels == 1) {                                                     \
-            tile_of_panels(sum, p, x, n_blocks, has_min, 1, n_tok);              \
-        } else {                                                                 \
-            tile_of_panels(sum, p, x, n_blocks, has_min, TILE_PANELS, n_tok);    \
-        }                                                                        \
+#define TILE(name, has_min)                                                             \
+    static __attribute__((noinline)) void tile_##name(                                  \
+        float *sum, const panel *p, const tug_act_q8_32 *const *x, int n_blocks,        \
+        bool is_first, int n_panels, int n_tok) {                                       \
+        if (n_panels == 1) {                                                            \
+            tile_of_panels(sum, p, x, n_blocks, has_min, is_first, 1, n_tok);           \
+        } else {                                                                        \
+            tile_of_panels(sum, p, x, n_blocks, has_min, is_first, TILE_PANELS, n_tok); \
+        }                                                                               \
     }
 TILE(plain, false)
 TILE(min, true)
@@ -284,8 +336,8 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64
     const uint8_t *field = body + (size_t)(a->n_cols / TUG_QK) * body_bytes;
     const char *next = (const char *)body + (size_t)n_panels * group;
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
-    memset(sum, 0, (size_t)(n_tok * n_panels * 16) * sizeof *sum);
-    for (int64_t left = a->n_cols / TUG_QK; left > 0; left -= 8) {
+    bool is_first = true;
+    for (int64_t left = a->n_cols / TUG_QK; left > 0; left -= 8, is_first = false) {
         const int n_blocks = left < 8 ? (int)left : 8;
         for (int b = 0; b < n_blocks; b++) {
             for (int v = 0; v < n_panels; v++) {
@@ -299,8 +351,8 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64
         }
         for (int t = 0; t < n_tok; t += TILE_TOKENS) {
             const int n = n_tok - t < TILE_TOKENS ? n_tok - t : TILE_TOKENS;
-            f.tile(sum + (ptrdiff_t)t * n_panels * 16, p[0], x + t, n_blocks, n_panels,
-                   n);
+            f.tile(sum + (ptrdiff_t)t * n_panels * 16, p[0], x + t, n_blocks, is_first,
+                   n_panels, n);
         }
         for (int t = 0; t < n_tok; t++) x[t]++;
     }
@@ -318,23 +370,24 @@ INLINE void gemm(const tug_linear_args *a, format f) {
     }
 }
 
-#define DEFINE(name, scheme, n_line_, has_min_)                                   \
+#define DEFINE(name, scheme, n_line_, gemm_from_, has_min_)                       \
     static_assert((n_line_)*4 + ((has_min_) ? 4 : 2) == sizeof(tug_block_##name), \
                   "a block is its lines and its fields");                         \
     void tug_packed_##name##_avx512(const tug_linear_args *a) {                   \
         const format f = {.quad = quad_##name,                                    \
                           .tile = tile_##scheme,                                  \
                           .n_line = n_line_,                                      \
+                          .gemm_from = gemm_from_,                                \
                           .has_min = has_min_};                                   \
-        if (a->n_tok < GEMM_FROM) {                                               \
+        if (a->n_tok < f.gemm_from) {                                             \
             gemv(a, f);                                                           \
         } else {                                                                  \
             gemm(a, f);                                                           \
         }                                                                         \
     }
-DEFINE(q8_0, plain, 8, false)
-DEFINE(q4_0, plain, 4, false)
-DEFINE(q4_1, min, 4, true)
-DEFINE(q5_0, plain, 5, false)
-DEFINE(q5_1, min, 5, true)
-DEFINE(iq4_nl, plain, 4, false)
+DEFINE(q8_0, plain, 8, 19, false)
+DEFINE(q4_0, plain, 4, 7, false)
+DEFINE(q4_1, min, 4, 7, true)
+DEFINE(q5_0, plain, 5, 7, false)
+DEFINE(q5_1, min, 5, 7, true)
+DEFINE(iq4_nl, plain, 4, 7, false)

@@ -15,7 +15,6 @@
 enum {
     TILE_TOKENS = 6,
     BLOCK_TOKENS = 192, /* tokens that meet a panel before it is made again */
-    GEMV_TOKENS = 4,    /* tokens that share unpacked registers */
 };
 
 /* sum += products of unsigned bytes of u and signed bytes of s, four to a lane; and of

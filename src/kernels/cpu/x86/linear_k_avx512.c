@@ -23,7 +23,8 @@
 
 enum {
     TILE_PANELS = 4, /* at most; 4 x 6 sums, or 2 x 6 twice */
-    GEMM_FROM = 7,   /* tokens from which making panels pays */
+    GEMV_TOKENS = 4, /* that share unpacked registers */
+    GEMM_FROM = 5,   /* tokens from which making panels pays */
 };
 
 /* What a superblock of 16 rows has beside its weights. */
@@ -40,15 +41,19 @@ typedef struct panel {
 
 /* w = the 8 quads of columns [32 run, 32 run + 32) as unsigned bytes; the value of a weight
  * is d * scale * (byte - bias).  With `cheap` the bytes of odd blocks are 2^odd_shift times
- * that: what a mask leaves, without the shift.  is_odd is run % 2, a constant. */
+ * that: what a mask leaves, without the shift.  is_odd is run % 2, a constant.  Formats that
+ * are folded invert the bits in flip[i] of block i of the run, which costs nothing. */
 typedef void unpack_fn(__m512i w[8], const uint8_t *body, int run, bool is_odd,
-                       bool cheap);
-/* Scales, mins, d and dmin. */
-typedef void factors_fn(factors *f, const uint8_t *body, const uint8_t *field);
-/* sum (n_tok, n_panels, 16) += panels (n_panels,) times one record of each token;
- * n_panels is 1 or what the tile is made for, n_tok at most TILE_TOKENS. */
+                       bool cheap, const __m512i flip[2]);
+/* Mins, d and dmin; byte j of a row's dword of four[i] = its scale 4 i + j, signed.
+ * IQ4_XS stores its scales itself. */
+typedef void factors_fn(factors *f, __m512i four[4], const uint8_t *body,
+                        const uint8_t *field);
+/* sum (n_tok, n_panels, 16) += panels (n_panels,) times one record of each token, or, if
+ * it is the first, is set to that; n_panels is 1 or what the tile is made for, n_tok at
+ * most TILE_TOKENS. */
 typedef void tile_fn(float *sum, const panel *p, const tug_act_q8_256 *const *x,
-                     int n_panels, int n_tok);
+                     bool is_first, int n_panels, int n_tok);
 
 typedef struct format {
     unpack_fn *unpack;
@@ -58,7 +63,10 @@ typedef struct format {
     int bias;            /* 0, 4, 32, or 128: the bytes need all eight bits */
     int n_min;           /* mins per superblock: 0, 8 or 16 */
     int block;           /* columns per scale: 16 or 32 */
+    int n_four;          /* registers of scales, see factors_fn */
     int odd_shift;       /* see unpack_fn */
+    int top;             /* the largest byte, if folded */
+    bool words;          /* what 16 columns add up to fits 16 bits: 16 * 127 * q < 2^15 */
     bool folded;         /* panels hold the products with the scales */
 } format;
 
@@ -68,42 +76,50 @@ typedef struct format {
 INLINE __m512i masked(__m512i v, int mask) {
     return _mm512_and_si512(v, bytes(mask));
 }
+/* (v & mask) ^ flip */
+INLINE __m512i flipped(__m512i v, int mask, __m512i flip) {
+    return _mm512_ternarylogic_epi32(v, bytes(mask), flip, 0x6A);
+}
 
 INLINE void unpack_q2_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
-                        bool cheap) {
+                        bool cheap, const __m512i flip[2]) {
     (void)is_odd, (void)cheap;
 #pragma GCC unroll 8
     for (int q = 0; q < 8; q++) {
-        w[q] = masked(shifted(line(body, 4 + run / 4 * 8 + q), run % 4 * 2), 3);
+        const __m512i pairs = line(body, 4 + run / 4 * 8 + q);
+        w[q] = flipped(shifted(pairs, run % 4 * 2), 3, flip[q / 4]);
     }
 }
 
 /* In each run the second block is 8 times as large if cheap. */
 INLINE void unpack_q3_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
-                        bool cheap) {
+                        bool cheap, const __m512i flip[2]) {
     (void)is_odd;
     const __m512i a = line(body, 3 * run), b = line(body, 3 * run + 1),
                   c = line(body, 3 * run + 2);
-    w[0] = masked(a, 7);
-    w[1] = masked(b, 7);
-    w[2] = masked(c, 7);
-    w[3] = merged(_mm512_srli_epi32(a, 6), 3, _mm512_srli_epi32(c, 4), 4);
+    w[0] = flipped(a, 7, flip[0]);
+    w[1] = flipped(b, 7, flip[0]);
+    w[2] = flipped(c, 7, flip[0]);
+    w[3] = flipped(_mm512_srli_epi32(a, 6), 3, flip[0]);
+    w[3] = flipped(_mm512_srli_epi32(c, 4), 4, w[3]);
     if (cheap) {
         w[4] = masked(a, 0x38);
         w[5] = masked(b, 0x38);
         w[6] = masked(c, 0x38);
         w[7] = merged(_mm512_srli_epi32(b, 3), 0x18, _mm512_srli_epi32(c, 2), 0x20);
     } else {
-        w[4] = masked(_mm512_srli_epi32(a, 3), 7);
-        w[5] = masked(_mm512_srli_epi32(b, 3), 7);
-        w[6] = masked(_mm512_srli_epi32(c, 3), 7);
-        w[7] = merged(_mm512_srli_epi32(b, 6), 3, _mm512_srli_epi32(c, 5), 4);
+        w[4] = flipped(_mm512_srli_epi32(a, 3), 7, flip[1]);
+        w[5] = flipped(_mm512_srli_epi32(b, 3), 7, flip[1]);
+        w[6] = flipped(_mm512_srli_epi32(c, 3), 7, flip[1]);
+        w[7] = flipped(_mm512_srli_epi32(b, 6), 3, flip[1]);
+        w[7] = flipped(_mm512_srli_epi32(c, 5), 4, w[7]);
     }
 }
 
 /* The odd runs are 16 times as large if cheap. */
 INLINE void unpack_q4_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
-                        bool cheap) {
+                        bool cheap, const __m512i flip[2]) {
+    (void)flip;
 #pragma GCC unroll 8
     for (int q = 0; q < 8; q++) {
         const __m512i pair = line(body, 3 + run / 2 * 8 + q);
@@ -114,8 +130,8 @@ INLINE void unpack_q4_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
 }
 
 INLINE void unpack_q5_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
-                        bool cheap) {
-    (void)is_odd, (void)cheap;
+                        bool cheap, const __m512i flip[2]) {
+    (void)is_odd, (void)cheap, (void)flip;
     __m512i v[5];
 #pragma GCC unroll 5
     for (int i = 0; i < 5; i++) {
@@ -129,8 +145,8 @@ INLINE void unpack_q5_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
 }
 
 INLINE void unpack_q6_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
-                        bool cheap) {
-    (void)is_odd, (void)cheap;
+                        bool cheap, const __m512i flip[2]) {
+    (void)is_odd, (void)cheap, (void)flip;
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
         const __m512i a = line(body, 6 * run + 3 * i),
@@ -146,8 +162,8 @@ INLINE void unpack_q6_k(__m512i w[8], const uint8_t *body, int run, bool is_odd,
 }
 
 INLINE void unpack_iq4_xs(__m512i w[8], const uint8_t *body, int run, bool is_odd,
-                          bool cheap) {
-    (void)is_odd, (void)cheap;
+                          bool cheap, const __m512i flip[2]) {
+    (void)is_odd, (void)cheap, (void)flip;
     const __m512i levels = _mm512_broadcast_i32x4(
         _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)tug_iq4_values),
                       _mm_set1_epi8(-128)));
@@ -180,10 +196,11 @@ INLINE void put_mins(factors *f, int i, __m512i four) {
     _mm512_store_si512(f->min[2 * i + 1], _mm512_shuffle_epi8(four, second));
 }
 
-INLINE void factors_q2_k(factors *f, const uint8_t *body, const uint8_t *field) {
+INLINE void factors_q2_k(factors *f, __m512i four[4], const uint8_t *body,
+                         const uint8_t *field) {
     for (int i = 0; i < 4; i++) {
         const __m512i both = line(body, i);
-        put_scales(f, i, _mm512_and_si512(both, bytes(15)));
+        four[i] = masked(both, 15);
         put_mins(f, i, _mm512_and_si512(shifted(both, 4), bytes(15)));
     }
     _mm512_store_ps(f->d, widen_f16(field));
@@ -191,34 +208,38 @@ INLINE void factors_q2_k(factors *f, const uint8_t *body, const uint8_t *field) 
 }
 
 /* Scale i: four bits in bytes 0..7, two more in bytes 8..11 (quant/blocks.h). */
-INLINE void factors_q3_k(factors *f, const uint8_t *body, const uint8_t *field) {
+INLINE void factors_q3_k(factors *f, __m512i four[4], const uint8_t *body,
+                         const uint8_t *field) {
     const __m512i a = line(body, 24), b = line(body, 25), c = line(body, 26);
     const __m512i bias = bytes(32);
-    put_scales(f, 0, _mm512_sub_epi8(merged(a, 15, turned(c, -4), 0x30), bias));
-    put_scales(f, 1, _mm512_sub_epi8(merged(b, 15, turned(c, -2), 0x30), bias));
-    put_scales(f, 2, _mm512_sub_epi8(merged(shifted(a, 4), 15, c, 0x30), bias));
-    put_scales(f, 3,
-               _mm512_sub_epi8(merged(shifted(b, 4), 15, turned(c, 2), 0x30), bias));
+    four[0] = _mm512_sub_epi8(merged(a, 15, turned(c, -4), 0x30), bias);
+    four[1] = _mm512_sub_epi8(merged(b, 15, turned(c, -2), 0x30), bias);
+    four[2] = _mm512_sub_epi8(merged(shifted(a, 4), 15, c, 0x30), bias);
+    four[3] = _mm512_sub_epi8(merged(shifted(b, 4), 15, turned(c, 2), 0x30), bias);
     _mm512_store_ps(f->d, widen_f16(field));
 }
 
-INLINE void factors_q45_k(factors *f, const uint8_t *body, const uint8_t *field) {
+INLINE void factors_q45_k(factors *f, __m512i four[4], const uint8_t *body,
+                          const uint8_t *field) {
     const __m512i a = line(body, 0), b = line(body, 1), c = line(body, 2);
-    put_scales(f, 0, _mm512_and_si512(a, bytes(63)));
-    put_scales(f, 1, merged(c, 15, shifted(a, 2), 0x30));
-    put_mins(f, 0, _mm512_and_si512(b, bytes(63)));
+    four[0] = masked(a, 63);
+    four[1] = merged(c, 15, shifted(a, 2), 0x30);
+    put_mins(f, 0, masked(b, 63));
     put_mins(f, 1, merged(shifted(c, 4), 15, shifted(b, 2), 0x30));
     _mm512_store_ps(f->d, widen_f16(field));
     _mm512_store_ps(f->dmin, widen_f16(field + FIELD));
 }
 
-INLINE void factors_q6_k(factors *f, const uint8_t *body, const uint8_t *field) {
-    for (int i = 0; i < 4; i++) put_scales(f, i, line(body, 48 + i));
+INLINE void factors_q6_k(factors *f, __m512i four[4], const uint8_t *body,
+                         const uint8_t *field) {
+    for (int i = 0; i < 4; i++) four[i] = line(body, 48 + i);
     _mm512_store_ps(f->d, widen_f16(field));
 }
 
 /* scales_l: 8 nibbles in order; scales_h: 8 pairs of bits in order. */
-INLINE void factors_iq4_xs(factors *f, const uint8_t *body, const uint8_t *field) {
+INLINE void factors_iq4_xs(factors *f, __m512i four[4], const uint8_t *body,
+                           const uint8_t *field) {
+    (void)four;
     const __m512i low = line(body, 0);
     const __m512i high = _mm512_cvtepu16_epi32(
         _mm256_loadu_si256((const __m256i *)(const void *)(field + FIELD)));
@@ -307,7 +328,8 @@ INLINE void gemv_run(__m512i *total, __m512i *odd, const factors *f, const uint8
     /* An eighth of the superblock's lines: spread like this, memory keeps up. */
     const int share = (fmt.n_line + 7) / 8;
     stream(body + (ptrdiff_t)share * LINE * run, (size_t)(share * LINE));
-    fmt.unpack(w, body, run, is_odd, true);
+    const __m512i as_is[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    fmt.unpack(w, body, run, is_odd, true, as_is);
     if (fmt.block == 16) {
         gemv_block(total, w, f, start, x, 32 * run, 2 * run, n_tok, fmt);
         gemv_block(odd, w + 4, f, start, x, 32 * run + 16, 2 * run + 1, n_tok, fmt);
@@ -356,7 +378,9 @@ INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
     for (int64_t c = 0; c < n_blocks; c++) {
         factors f;
         __m512i total[GEMV_TOKENS];
-        fmt.factors(&f, body, field);
+        __m512i four[4];
+        fmt.factors(&f, four, body, field);
+        for (int i = 0; i < fmt.n_four; i++) put_scales(&f, i, four[i]);
         gemv_superblock(total, &f, body, x, n_tok, fmt);
 #pragma GCC unroll 4
         for (int t = 0; t < n_tok; t++) {
@@ -389,45 +413,51 @@ INLINE void gemv(const tug_linear_args *a, format f) {
 
 /* For one scale per 256 columns a panel holds the exact products of the values with their
  * sub-block's scale, *negated*: Q3_K's -4..3 times -32..31 fits in eight bits only then
- * (-124..128 becomes -128..124).  With the byte u and s = |scale|, u s stays below 256,
- * so one 16-bit multiplication does two columns; then
- *   128 - (u - bias) scale = 128 + bias scale - u s    if the scale is positive,
- *                            128 + bias scale + u s    if not. */
+ * (-124..128 becomes -128..124).  With the byte u, of Q3_K 0..7 and of Q2_K 0..3, and
+ * s = |scale|, u s stays below 256, so one 16-bit multiplication does two columns.  Where
+ * the scale is positive the products must fall as u grows: there the bits of u are
+ * flipped, which makes it 7 - u or 3 - u.  Either way, and for both formats (Q2_K has no
+ * negative scale), the byte of a panel becomes
+ *   128 - (u - bias) scale = u s + 128 - 4 s + max(scale, 0). */
 typedef struct folding {
-    __m512i size, flip, offset; /* u -> ((u * size) ^ flip) + offset */
+    __m512i size, flip, offset; /* u -> (u ^ flip) * size + offset */
 } folding;
 
-INLINE folding fold(__m512i scale, int bias) {
-    const __m512i size = _mm512_abs_epi32(scale);
-    const __m512i flip = _mm512_srai_epi32(
-        _mm512_sub_epi32(_mm512_setzero_si512(), scale), 31); /* -1 if positive */
-    const __m512i offset = _mm512_sub_epi32(
-        _mm512_add_epi32(_mm512_mullo_epi32(scale, _mm512_set1_epi32(bias)),
-                         _mm512_set1_epi32(128)),
-        flip);
-    const __m512i low_byte = _mm512_broadcast_i32x4(
-        _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
-    return (folding){_mm512_or_si512(size, _mm512_slli_epi32(size, 16)), flip,
-                     _mm512_shuffle_epi8(offset, low_byte)};
-}
-
-INLINE __m512i folded(__m512i w, const folding *f) {
-    return _mm512_add_epi8(_mm512_xor_si512(_mm512_mullo_epi16(w, f->size), f->flip),
-                           f->offset);
-}
-
-INLINE void fill_run(panel *p, const uint8_t *body, int run, bool is_odd, format f) {
-    __m512i w[8];
-    f.unpack(w, body, run, is_odd, false);
-    folding own[2];
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-        if (f.folded) own[i] = fold(_mm512_load_si512(p->f.scale[2 * run + i]), f.bias);
+/* Those of 4 sub-blocks in turn, whose scales are the bytes of each dword. */
+INLINE void fold(folding fold[4], __m512i scale, int top) {
+    const __m512i zero = _mm512_setzero_si512();
+    const __m512i size = _mm512_abs_epi8(scale);
+    const __m512i flip =
+        _mm512_maskz_mov_epi8(_mm512_cmpgt_epi8_mask(scale, zero), bytes(top));
+    const __m512i offset =
+        _mm512_add_epi8(_mm512_sub_epi8(bytes(-128), _mm512_slli_epi16(size, 2)),
+                        _mm512_max_epi8(scale, zero));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const __m512i dwords =
+            _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+        const __m512i own = _mm512_add_epi8(dwords, _mm512_set1_epi32(i));
+        const __m512i all = _mm512_mullo_epi32(own, _mm512_set1_epi32(0x01010101));
+        const __m512i words =
+            _mm512_or_si512(_mm512_mullo_epi32(own, _mm512_set1_epi32(0x00010001)),
+                            _mm512_set1_epi32((int)0x80008000));
+        fold[i].size = _mm512_shuffle_epi8(size, words);
+        fold[i].flip = _mm512_shuffle_epi8(flip, all);
+        fold[i].offset = _mm512_shuffle_epi8(offset, all);
     }
+}
+
+/* Columns [32 run, 32 run + 32), whose foldings are own (2,), if they have any. */
+INLINE void fill_run(panel *p, const uint8_t *body, const folding *own, int run,
+                     bool is_odd, format f) {
+    __m512i w[8];
+    const __m512i flip[2] = {own[0].flip, own[1].flip};
+    f.unpack(w, body, run, is_odd, false, flip);
 #pragma GCC unroll 8
     for (int q = 0; q < 8; q++) {
         if (f.folded) {
-            w[q] = folded(w[q], &own[q / 4]);
+            w[q] = _mm512_add_epi8(_mm512_mullo_epi16(w[q], own[q / 4].size),
+                                   own[q / 4].offset);
         } else if (f.bias == 32) {
             w[q] = _mm512_add_epi8(w[q], bytes(128 - 32));
         }
@@ -436,10 +466,18 @@ INLINE void fill_run(panel *p, const uint8_t *body, int run, bool is_odd, format
 }
 
 INLINE void fill_panel(panel *p, const uint8_t *body, const uint8_t *field, format f) {
-    f.factors(&p->f, body, field);
-    for (int run = 0; run < 8; run += 2) {
-        fill_run(p, body, run, false, f);
-        fill_run(p, body, run + 1, true, f);
+    __m512i four[4];
+    f.factors(&p->f, four, body, field);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        folding own[4] = {0};
+        if (f.folded) {
+            fold(own, four[i], f.top);
+        } else if (i < f.n_four) {
+            put_scales(&p->f, i, four[i]);
+        }
+        fill_run(p, body, own, 2 * i, false, f);
+        fill_run(p, body, own + 2, 2 * i + 1, true, f);
     }
     if (f.folded) {
         _mm512_store_ps(p->f.d,
@@ -501,6 +539,29 @@ INLINE void add_scaled(sums *total, const sums *s, const panel *p, int block,
     }
 }
 
+/* The same for sums that fit 16 bits: one instruction where VPMULLD is two on Intel. */
+INLINE void add_scaled_words(sums *total, const sums *s, const panel *p, int block,
+                             int n_panels, int n_tok) {
+#pragma GCC unroll 4
+    for (int v = 0; v < n_panels; v++) {
+        /* Unsigned, so the upper word of each lane, which meets the sums' signs, is 0. */
+        const __m512i scale = _mm512_load_si512(p[v].f.scale[block]);
+#pragma GCC unroll 6
+        for (int t = 0; t < n_tok; t++) {
+            total->at[v][t] = dot_words(total->at[v][t], s->at[v][t], scale);
+        }
+    }
+}
+
+/* total += columns [16 i, 16 i + 16), whose sums fit 16 bits. */
+INLINE void add_half_block(sums *total, const panel *p, const tug_act_q8_256 *const *x,
+                           int i, int block, int n_panels, int n_tok) {
+    sums s;
+    start_sums(&s, x, true, 0, n_panels, n_tok);
+    add_columns(&s, p, x, 4 * i, 4, n_panels, n_tok);
+    add_scaled_words(total, &s, p, block, n_panels, n_tok);
+}
+
 /* The exact integers of a tile. */
 INLINE void tile_products(sums *total, const panel *p, const tug_act_q8_256 *const *x,
                           format f, int n_panels, int n_tok) {
@@ -511,6 +572,11 @@ INLINE void tile_products(sums *total, const panel *p, const tug_act_q8_256 *con
     }
     start_sums(total, x, true, 0, n_panels, n_tok);
     for (int b = 0; b < 256 / f.block; b++) {
+        if (f.words) {
+            add_half_block(total, p, x, 2 * b, b, n_panels, n_tok);
+            add_half_block(total, p, x, 2 * b + 1, b, n_panels, n_tok);
+            continue;
+        }
         sums s;
         start_sums(&s, x, f.bias == 0,
                    offsetof(tug_act_q8_256, start16) +
@@ -532,7 +598,7 @@ INLINE void tile_products(sums *total, const panel *p, const tug_act_q8_256 *con
 }
 
 INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_256 *const *x, format f,
-                    int n_panels, int n_tok) {
+                    bool is_first, int n_panels, int n_tok) {
     sums total;
     tile_products(&total, p, x, f, n_panels, n_tok);
 #pragma GCC unroll 6
@@ -540,21 +606,22 @@ INLINE void tile_of(float *sum, const panel *p, const tug_act_q8_256 *const *x, 
 #pragma GCC unroll 4
         for (int v = 0; v < n_panels; v++) {
             float *at = sum + 16 * (t * n_panels + v);
-            _mm512_store_ps(at, add_superblock(_mm512_load_ps(at), total.at[v][t],
-                                               &p[v].f, x[t], f.n_min));
+            const __m512 before = is_first ? _mm512_setzero_ps() : _mm512_load_ps(at);
+            _mm512_store_ps(
+                at, add_superblock(before, total.at[v][t], &p[v].f, x[t], f.n_min));
         }
     }
 }
 
 INLINE void tile_of_panels(float *sum, const panel *p, const tug_act_q8_256 *const *x,
-                           format f, int n_panels, int n_tok) {
+                           format f, bool is_first, int n_panels, int n_tok) {
     switch (n_tok) {
-    case 1: tile_of(sum, p, x, f, n_panels, 1); break;
-    case 2: tile_of(sum, p, x, f, n_panels, 2); break;
-    case 3: tile_of(sum, p, x, f, n_panels, 3); break;
-    case 4: tile_of(sum, p, x, f, n_panels, 4); break;
-    case 5: tile_of(sum, p, x, f, n_panels, 5); break;
-    default: tile_of(sum, p, x, f, n_panels, 6); break;
+    case 1: tile_of(sum, p, x, f, is_first, n_panels, 1); break;
+    case 2: tile_of(sum, p, x, f, is_first, n_panels, 2); break;
+    case 3: tile_of(sum, p, x, f, is_first, n_panels, 3); break;
+    case 4: tile_of(sum, p, x, f, is_first, n_panels, 4); break;
+    case 5: tile_of(sum, p, x, f, is_first, n_panels, 5); break;
+    default: tile_of(sum, p, x, f, is_first, n_panels, 6); break;
     }
 }
 
@@ -565,23 +632,27 @@ INLINE int panels_of(bool is_folded) {
 }
 
 /* A tile's code depends on the format only by these numbers. */
-#define TILE(name, bias_, n_min_, block_, folded_)                                    \
-    static __attribute__((noinline)) void tile_##name(float *sum, const panel *p,     \
-                                                      const tug_act_q8_256 *const *x, \
-                                                      int n_panels, int n_tok) {      \
-        const format f = {                                                            \
-            .bias = bias_, .n_min = n_min_, .block = block_, .folded = folded_};      \
-        if (n_panels == 1) {                                                          \
-            tile_of_panels(sum, p, x, f, 1, n_tok);                                   \
-        } else {                                                                      \
-            tile_of_panels(sum, p, x, f, panels_of(folded_), n_tok);                  \
-        }                                                                             \
+#define TILE(name, bias_, n_min_, block_, folded_, words_)                         \
+    static __attribute__((noinline)) void tile_##name(                             \
+        float *sum, const panel *p, const tug_act_q8_256 *const *x, bool is_first, \
+        int n_panels, int n_tok) {                                                 \
+        const format f = {.bias = bias_,                                           \
+                          .n_min = n_min_,                                         \
+                          .block = block_,                                         \
+                          .folded = folded_,                                       \
+                          .words = words_};                                        \
+        if (n_panels == 1) {                                                       \
+            tile_of_panels(sum, p, x, f, is_first, 1, n_tok);                      \
+        } else {                                                                   \
+            tile_of_panels(sum, p, x, f, is_first, panels_of(folded_), n_tok);     \
+        }                                                                          \
     }
-TILE(q2_k, 0, 16, 16, true)
-TILE(q3_k, 4, 0, 16, true)
-TILE(q45_k, 0, 8, 32, false)
-TILE(q6_k, 32, 0, 16, false)
-TILE(iq4_xs, 128, 0, 32, false)
+TILE(q2_k, 0, 16, 16, true, false)
+TILE(q3_k, 4, 0, 16, true, false)
+TILE(q4_k, 0, 8, 32, false, true)
+TILE(q5_k, 0, 8, 32, false, false)
+TILE(q6_k, 32, 0, 16, false, false)
+TILE(iq4_xs, 128, 0, 32, false, false)
 
 /* ---- many tokens ------------------------------------------------------------------ */
 
@@ -598,16 +669,21 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64
     const uint8_t *field = body + (size_t)n_blocks * body_bytes;
     const char *next = (const char *)body + (size_t)n_panels * group;
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
-    memset(sum, 0, (size_t)(n_tok * n_panels * 16) * sizeof *sum);
+    /* The rows after these, a piece at a time: all at once would fill the miss buffers. */
+    const int n_tiles = (n_tok + TILE_TOKENS - 1) / TILE_TOKENS;
+    const int n_pieces = n_panels + n_tiles;
+    const size_t piece = (size_t)((n_panels * f.n_line + n_pieces - 1) / n_pieces * LINE);
     for (int64_t c = 0; c < n_blocks; c++) {
         for (int v = 0; v < n_panels; v++) {
-            prefetch(next, body_bytes);
-            next += body_bytes;
+            prefetch(next, piece);
+            next += piece;
             fill_panel(&p[v], body + (size_t)v * group, field + (size_t)v * group, f);
         }
         for (int t = 0; t < n_tok; t += TILE_TOKENS) {
             const int n = n_tok - t < TILE_TOKENS ? n_tok - t : TILE_TOKENS;
-            f.tile(sum + (ptrdiff_t)t * n_panels * 16, p, x + t, n_panels, n);
+            prefetch(next, piece);
+            next += piece;
+            f.tile(sum + (ptrdiff_t)t * n_panels * 16, p, x + t, c == 0, n_panels, n);
         }
         body += body_bytes;
         field += f.n_field * FIELD;
@@ -629,7 +705,7 @@ INLINE void gemm(const tug_linear_args *a, format f) {
 }
 
 #define DEFINE(name, own_factors, own_tile, n_line_, n_field_, bias_, n_min_, block_, \
-               shift, fold_)                                                          \
+               n_four_, shift, top_)                                                  \
     static_assert((n_line_)*4 + (n_field_)*2 == sizeof(tug_block_##name),             \
                   "a block is its lines and its fields");                             \
     void tug_packed_##name##_avx512(const tug_linear_args *a) {                       \
@@ -641,17 +717,19 @@ INLINE void gemm(const tug_linear_args *a, format f) {
                           .bias = bias_,                                              \
                           .n_min = n_min_,                                            \
                           .block = block_,                                            \
+                          .n_four = n_four_,                                          \
                           .odd_shift = shift,                                         \
-                          .folded = fold_};                                           \
+                          .top = top_,                                                \
+                          .folded = top_ > 0};                                        \
         if (a->n_tok < GEMM_FROM) {                                                   \
             gemv(a, f);                                                               \
         } else {                                                                      \
             gemm(a, f);                                                               \
         }                                                                             \
     }
-DEFINE(q2_k, q2_k, q2_k, 20, 2, 0, 16, 16, 0, true)
-DEFINE(q3_k, q3_k, q3_k, 27, 1, 4, 0, 16, 3, true)
-DEFINE(q4_k, q45_k, q45_k, 35, 2, 0, 8, 32, 4, false)
-DEFINE(q5_k, q45_k, q45_k, 43, 2, 0, 8, 32, 0, false)
-DEFINE(q6_k, q6_k, q6_k, 52, 1, 32, 0, 16, 0, false)
-DEFINE(iq4_xs, iq4_xs, iq4_xs, 33, 2, 128, 0, 32, 0, false)
+DEFINE(q2_k, q2_k, q2_k, 20, 2, 0, 16, 16, 4, 0, 3)
+DEFINE(q3_k, q3_k, q3_k, 27, 1, 4, 0, 16, 4, 3, 7)
+DEFINE(q4_k, q45_k, q4_k, 35, 2, 0, 8, 32, 2, 4, 0)
+DEFINE(q5_k, q45_k, q5_k, 43, 2, 0, 8, 32, 2, 0, 0)
+DEFINE(q6_k, q6_k, q6_k, 52, 1, 32, 0, 16, 4, 0, 0)
+DEFINE(iq4_xs, iq4_xs, iq4_xs, 33, 2, 128, 0, 32, 0, 0, 0)

@@ -187,7 +187,7 @@ def test_alive_during_a_long_prefill():
     forms = {"/v1/chat/completions": ({"messages": ASK}, b": "),
              "/v1/responses": ({"input": "x"}, b"event: response.in_progress"),
              "/v1/messages": ({"messages": ASK, "max_tokens": 9, "model": "m"}, b"event: ping")}
-    with scripted(script=always("Hello.", prefill_s=13)) as s:
+    with scripted(script=always("Hello.", prefill_s=15)) as s:
         def one(path):
             body, sign = forms[path]
             c = s.connect()
@@ -203,20 +203,38 @@ def test_alive_during_a_long_prefill():
             return path, first, longest, sign in seen, b"Hello" in seen
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
             for path, first, longest, alive, said in pool.map(one, forms):
-                assert first < 3 and longest < 11.5 and alive and said, (path, first, longest, alive, said)
+                # 10 s; on a busy machine a little later, but not when the answer comes
+                assert first < 5 and longest < 13.5 and alive and said, (path, first, longest, alive, said)
 
 
-def test_queue_keeps_order_and_is_bounded():
-    with scripted("--parallel", "1", "--queue", "4", script=always("One two three.", token_s=0.05)) as s:
+def test_queue_is_bounded():
+    """Ten times what fits: the rest is refused at once, told when to come again, and hurts nobody."""
+    with scripted("--parallel", "1", "--queue", "4", script=always("One two three.", token_s=0.2)) as s:
         def one(i):
+            start = time.monotonic()
             a = chat(s, stream=i % 2 == 0)
-            return a.status, a.headers.get("retry-after")
-        with concurrent.futures.ThreadPoolExecutor(12) as pool:
-            found = list(pool.map(one, range(12)))
-        good = [f for f in found if f[0] == 200]
-        busy = [f for f in found if f[0] in (429, 503)]
-        assert len(good) >= 4 and len(good) + len(busy) == 12 and all(f[1] for f in busy), found
+            return a.status, a.headers.get("retry-after"), time.monotonic() - start, a.text()
+        with concurrent.futures.ThreadPoolExecutor(40) as pool:
+            found = list(pool.map(one, range(40)))
+        good, busy = [f for f in found if f[0] == 200], [f for f in found if f[0] == 503]
+        assert len(good) >= 4 and len(good) + len(busy) == 40 and busy, [f[:3] for f in found]
+        assert all('"finish_reason":"stop"' in f[3] for f in good) and all(f[1] and json.loads(f[3])["error"] for f in busy)
+        took = sorted(f[2] for f in busy)
+        assert took[len(took) // 2] < min(f[2] for f in good), took
         assert chat(s).status == 200
+
+
+def test_queue_keeps_order():
+    with scripted("--parallel", "1", script=always("One two.", token_s=0.1)) as s:
+        opened = []
+        for n in range(6):
+            opened.append(raw_request(s, {"messages": ASK, "stream": n % 2 == 0, "user": str(n)}))
+            until(s, lambda st, n=n: len(st["running"]) + len(st["recent"]) == n + 1)
+        names = [r["id"] for r in reversed(s.status()["recent"])] + [r["id"] for r in s.status()["running"]]
+        wait_idle(s)
+        assert [r["id"] for r in reversed(s.status()["recent"])] == names
+        for c in opened:
+            c.close()
 
 
 def raw_request(s, body, path="/v1/chat/completions"):
@@ -227,7 +245,7 @@ def raw_request(s, body, path="/v1/chat/completions"):
     return c
 
 
-def wait_idle(s, seconds=10):
+def wait_idle(s, seconds=30):
     deadline = time.monotonic() + seconds
     while s.status()["running"]:
         assert time.monotonic() < deadline, s.status()
@@ -387,21 +405,26 @@ def test_nothing_is_called_outside():
         assert not calls, calls[:5]
 
 
+def until(s, what):
+    """Waits until what(status) holds."""
+    deadline = time.monotonic() + 30
+    while not what(s.status()):
+        assert time.monotonic() < deadline, s.status()
+        time.sleep(0.02)
+
+
 def test_a_queued_client_leaves():
-    with scripted("--parallel", "1", script=always("word " * 60, token_s=0.02)) as s:
-        busy = threading.Thread(target=lambda: chat(s))
-        busy.start()
-        time.sleep(0.2)
+    with scripted("--parallel", "1", script=always("word " * 60, token_s=0.5)) as s:
+        busy = raw_request(s, {"messages": ASK, "stream": True})
+        until(s, lambda st: st["running"])
         gone = [raw_request(s, {"messages": ASK, "stream": i % 2 == 0}) for i in range(20)]
-        time.sleep(0.2)
-        assert s.status()["queue"]["waiting"] >= 10, s.status()["queue"]
+        until(s, lambda st: st["queue"]["waiting"] == 20)
         for c in gone:
             c.close()
-        deadline = time.monotonic() + 5
-        while s.status()["queue"]["waiting"]:
-            assert time.monotonic() < deadline, s.status()["queue"]
-            time.sleep(0.02)
-        busy.join()
+        until(s, lambda st: st["queue"]["waiting"] == 0)
+        assert s.status()["queue"]["running"] == 1 and [r["end"] for r in s.status()["recent"]] == ["canceled"] * 20
+        busy.close()
+        wait_idle(s)
 
 
 def test_a_reader_that_does_not_read_stops_nobody():

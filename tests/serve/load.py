@@ -86,8 +86,8 @@ def text_of(answer):
 
 def test_streams():
     """200 at once, four computed at a time."""
-    say = "One two three four five six seven eight nine ten. " * 3
-    body = {"messages": [{"role": "user", "content": "Count. " * 100}], "stream": True}
+    say = "One two three four five six seven eight nine ten. "
+    body = {"messages": [{"role": "user", "content": "Count. " * 20}], "stream": True}
     with Server("-t", "1", "--cache-ram", "0.2", script=[{"say": say, "times": 0}]) as s:
         with concurrent.futures.ThreadPoolExecutor(200) as pool:
             assert text_of(s.post("/v1/chat/completions", body)).strip() == say.strip()

@@ -298,7 +298,7 @@ LEAVERS = {"/v1/chat/completions": ({"messages": ASK, "tools": TOOLS}, "data: [D
                              "event: response.completed"),
            "/v1/messages": ({"messages": ASK, "tools": [{"name": t["function"]["name"]} for t in TOOLS]},
                             "event: message_stop")}
-PACE_S = 0.02
+PACE_S = 0.01
 
 
 def test_a_client_leaves_at_every_event():

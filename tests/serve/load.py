@@ -86,7 +86,7 @@ def text_of(answer):
 
 def test_streams():
     """200 at once, four computed at a time."""
-    say = "One two three four five six seven eight nine ten. "
+    say = "One two three four five. "
     body = {"messages": [{"role": "user", "content": "Count. " * 20}], "stream": True}
     with Server("-t", "1", "--cache-ram", "0.2", script=[{"say": say, "times": 0}]) as s:
         with concurrent.futures.ThreadPoolExecutor(200) as pool:
@@ -157,7 +157,7 @@ def until_idle(s, seconds=30):
 def test_requests():
     """A tenth of the clients leave.  A warm-up first fills the sampled turns that are kept on
     purpose (4,096 at most)."""
-    n, warm_up = (100000, 10000) if FULL else (800, 0) if SANITIZED else (3000, 6000)
+    n, warm_up = (100000, 10000) if FULL else (400, 0) if SANITIZED else (3000, 6000)
     with Server("-t", "1", "-c", "512", "--cache-ram", "0.2", env=QUIET_MALLOC) as s:
         wrong = ask_many(s, warm_up, 1)
         until_idle(s)

@@ -431,20 +431,27 @@ def test_a_queued_client_leaves():
 
 
 def test_a_reader_that_does_not_read_stops_nobody():
-    """It is not written for any more; others are answered meanwhile."""
+    """It is not written for any more, or has run out of its 30 seconds where the machine is
+    slow; others are answered meanwhile."""
     numbers = " ".join(str(n) for n in range(1500))
+
+    def sampled(s):
+        running = s.status()["running"]
+        return running[0]["n_completion"] if running else None
     with scripted("--parallel", "2", "-c", "20000", script=always(numbers)) as s:
         c = raw_request(s, {"messages": ASK, "stream": True})
         c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sampled, again = 0, -1
-        while again != sampled or sampled == 0:
-            assert s.status()["running"], s.status()["recent"]
-            sampled = s.status()["running"][0]["n_completion"]
+        until(s, lambda st: st["running"])
+        before, now = -1, 0
+        while before != now or now == 0:
+            before = now
             time.sleep(1)
-            again = s.status()["running"][0]["n_completion"]
+            now = sampled(s)
         assert chat(s, max_tokens=5).status == 200
-        still = s.status()["running"]
-        assert len(still) == 1 and still[0]["n_completion"] == sampled, (still, sampled)
+        after = sampled(s)
+        assert after in (now, None), (now, after)
+        if after is None:
+            assert "canceled" in [r["end"] for r in s.status()["recent"]], s.status()
         c.close()
         wait_idle(s, 60)
 

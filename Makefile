@@ -46,9 +46,10 @@ ifeq ($(SAN),fuzz)
 LIB_SRC := $(filter-out src/kernels/% src/backend/% src/model/% src/engine/%,$(LIB_SRC))
 endif
 CLI_SRC := $(sort $(wildcard src/cli/*.c))
-# The page of the server is linked in; its C is generated.
+# The page of the server and its OpenAPI document are linked in; their C is generated.
 PAGE    := $(B)/src/serve/page/page_data
-LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(PAGE).o
+OPENAPI := $(B)/src/serve/openapi_data
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(PAGE).o $(OPENAPI).o
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 
 # A test program is tests/<area>/test_<name>.c; it links the library, cmocka, and the
@@ -87,7 +88,12 @@ $(PAGE).c: src/serve/page/index.html tools/embed_page.sh
 	@echo "  GEN  $@"
 	$(Q)sh tools/embed_page.sh $< > $@.part && mv $@.part $@
 
-$(PAGE).o: $(PAGE).c
+$(OPENAPI).c: src/serve/openapi.json tools/embed_file.sh
+	@mkdir -p $(@D)
+	@echo "  GEN  $@"
+	$(Q)sh tools/embed_file.sh $< serve/openapi.h tug_openapi_json > $@.part && mv $@.part $@
+
+$(PAGE).o $(OPENAPI).o: %.o: %.c
 	@echo "  CC   $<"
 	$(Q)$(CC) $(FLAGS) -c $< -o $@
 

@@ -18,6 +18,7 @@ void tug_ep_detokenize(tug_serve *s, tug_http_exchange *x, tug_api api);
 
 /* About the server (ep_info.c, ep_status.c). */
 void tug_ep_page(tug_serve *s, tug_http_exchange *x, tug_api api);
+void tug_ep_openapi(tug_serve *s, tug_http_exchange *x, tug_api api);
 void tug_ep_health(tug_serve *s, tug_http_exchange *x, tug_api api);
 void tug_ep_models(tug_serve *s, tug_http_exchange *x, tug_api api);
 void tug_ep_model(tug_serve *s, tug_http_exchange *x, tug_api api);

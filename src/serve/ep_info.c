@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "base/sys.h"
 #include "serve/endpoints.h"
+#include "serve/openapi.h"
 #include "serve/page.h"
 #include "serve/serve_impl.h"
 
@@ -170,7 +171,7 @@ void tug_ep_props(tug_serve *s, tug_http_exchange *x, tug_api api) {
     tug_serve_send_json(x, &body);
 }
 
-/* ---- files --------------------------------------------------------------------------- */
+/* ---- files: the page, the OpenAPI document --------------------------------------------- */
 
 void tug_ep_page(tug_serve *s, tug_http_exchange *x, tug_api api) {
     (void)s;
@@ -180,4 +181,10 @@ void tug_ep_page(tug_serve *s, tug_http_exchange *x, tug_api api) {
     tug_serve_header(x, "Content-Security-Policy", policy.p);
     tug_serve_header(x, "Cache-Control", "no-cache");
     tug_serve_send(x, 200, "text/html; charset=utf-8", tug_page_html());
+}
+
+void tug_ep_openapi(tug_serve *s, tug_http_exchange *x, tug_api api) {
+    (void)s;
+    (void)api;
+    tug_serve_send(x, 200, "application/json", tug_openapi_json());
 }

@@ -12,6 +12,7 @@ static const struct route {
     endpoint_fn *run;
 } routes[] = {
     {"/", "GET", TUG_API_CHAT, tug_ep_page},
+    {"/openapi.json", "GET", TUG_API_CHAT, tug_ep_openapi},
     {"/health", "GET", TUG_API_CHAT, tug_ep_health},
     {"/status", "GET", TUG_API_CHAT, tug_ep_status},
     {"/metrics", "GET", TUG_API_CHAT, tug_ep_metrics},

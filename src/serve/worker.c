@@ -132,9 +132,10 @@ static tug_status decode(tug_job *job, bool *done, tug_err *err) {
 
 /* ---- one job ------------------------------------------------------------------------- */
 
-static void end_job(tug_job *job, const char *why) {
+/* The job is gone after it.  It was counted before its client could see the end
+ * (tug_metrics_job), so that what the client then asks of /status is true. */
+static void end_job(tug_job *job) {
     tug_serve *s = job->serve;
-    tug_metrics_job(&s->metrics, job, why);
     tug_turn_free(&job->turn);
     tug_session_mark_destroy(&job->prompt_end);
     tug_prompt_cache_give(s->cache, &job->lease);
@@ -168,7 +169,8 @@ static void step(tug_job *job, bool shared) {
     bool done = false;
     tug_status status = TUG_OK;
     if (tug_http_gone(job->exchange)) {
-        end_job(job, "canceled");
+        tug_metrics_job(&job->serve->metrics, job, "canceled");
+        end_job(job);
         return;
     }
     if (!job->lease.session) status = start(job, &err);
@@ -182,11 +184,13 @@ static void step(tug_job *job, bool shared) {
                                                : decode(job, &done, &err);
     }
     if (status != TUG_OK) {
+        tug_metrics_job(&job->serve->metrics, job, "error");
         tug_job_fail(job, err.code, tug_str_of(err.msg));
-        end_job(job, "error");
+        end_job(job);
     } else if (done) {
+        tug_metrics_job(&job->serve->metrics, job, end_name(job->end));
         send_whole(job);
-        end_job(job, end_name(job->end));
+        end_job(job);
     }
 }
 
@@ -247,9 +251,10 @@ void tug_worker_cancel_all(tug_serve *s) {
         tug_job *job = s->jobs;
         (void)pthread_mutex_unlock(&s->lock);
         if (!job) return;
+        tug_metrics_job(&s->metrics, job, "canceled");
         tug_job_fail(job, TUG_ECANCELED,
                      tug_str_of("the server is shutting down; send the request again"));
-        end_job(job, "canceled");
+        end_job(job);
     }
 }
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "serve"))
 import http_cases as cases
-from http_client import Server, Skip, get, post, read_reply, run_tests
+from http_client import Server, Skip, get, percentile, post, read_reply, run_tests, within
 
 
 def test_H1_cut_at_every_byte():
@@ -32,7 +32,7 @@ def test_H2_smuggling():
     hidden = get("/stream?n=1")
     with Server() as server:
         for label, request in cases.SMUGGLED:
-            got, closed = server.raw(request + hidden)
+            got, closed = server.raw(request + hidden, rest=10)
             assert closed, f"{label}: the connection stays open: {got!r}"
             # libmicrohttpd 0.9.75 writes its own 400 for a bad Content-Length with two heads.
             doubled = got.startswith(2 * got[:got.find(b"\r\n\r\n") + 4])
@@ -61,12 +61,12 @@ def test_H3_header_flood():
         begin = time.monotonic()
         with server.connect() as s:  # a byte now and then, for ever
             try:
-                while time.monotonic() < begin + 4:
+                while time.monotonic() < begin + 20:
                     s.sendall(b"G")
                     time.sleep(0.1)
             except (BrokenPipeError, ConnectionResetError):
                 pass
-        assert 0.9 < time.monotonic() - begin < 2.5, time.monotonic() - begin
+        assert 0.9 < time.monotonic() - begin < 10, time.monotonic() - begin
 
 
 def test_H4_bodies():
@@ -89,7 +89,7 @@ def test_H4_bodies():
 
 
 def test_H5_slow_clients():
-    cases.slow_clients(300, seconds=2.5)
+    within(3, lambda: cases.slow_clients(300, seconds=2.5))
 
 
 def test_H6_forms():
@@ -111,7 +111,7 @@ def test_H6_forms():
             s.sendall(body)
             assert read_reply(s).body == b"{}"
         for label, request, status in cases.FORMS:
-            got, _ = server.raw(request, timeout=0.2)
+            got, _ = server.raw(request, rest=0.2)
             assert got[9:12] == status, f"{label}: {got!r}"
         reply = server.send(get("/x", method="OPTIONS"))
         assert reply.status == 204 and "access-control-allow-origin" not in reply.headers
@@ -123,6 +123,9 @@ def test_H6_forms():
         assert server.until(lambda st: st["connections"] == 1)["connections"] == 1
         ids = {server.send(get("/health")).headers["x-request-id"] for _ in range(50)}
         assert len(ids) == 50
+    with Server(header_s=1) as server:  # to the plain port: a line that never ends
+        got, closed = server.raw(cases.TLS_HELLO)
+        assert got[9:12] == b"408" and closed, got
 
 
 def test_H8_no_descriptors():
@@ -137,8 +140,15 @@ def test_H8_no_descriptors():
         assert server.cpu() - cpu < 0.1, "it spins"
         for s in clients:
             s.close()
-        time.sleep(0.6)
-        assert server.send(get("/health")).status == 200
+        end = time.monotonic() + 20
+        while True:  # connections of before are still being closed
+            try:
+                assert server.send(get("/health")).status == 200
+                break
+            except (AssertionError, OSError):
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
 
 
 def test_A1_host():
@@ -149,7 +159,7 @@ def test_A1_host():
             assert reply.status == status, (host, reply.status)
         refused = [h for h, status in cases.HOSTS if status != 404]
         for label, request, status in cases.HOST_FORMS:
-            got, _ = server.raw(request, timeout=0.2)
+            got, _ = server.raw(request, rest=0.2)
             assert got[9:12] == status, f"{label}: {got!r}"
         assert server.stats()["handled"] == before + len(cases.HOSTS) - len(refused) + 2  # /nothing, /stats
     with Server(host="0.0.0.0", open=1) as server:
@@ -219,11 +229,13 @@ def test_S4_slow_readers():
             s = server.connect(receive=2048)
             s.sendall(get("/flood?n=100000000"))
             slow.append(s)
+        took = []
         for _ in range(10):  # the worker goes on for others
             begin = time.monotonic()
             assert server.send(get("/late?ms=20")).status == 200
-            assert time.monotonic() - begin < 0.5
-        now = server.until(lambda st: st["jobs"] == 0, 8)
+            took.append(time.monotonic() - begin)
+        assert percentile(took, 0.5) < 0.5, took
+        now = server.until(lambda st: st["jobs"] == 0)
         assert now["gone"] == 30 and now["jobs"] == 0, now
         assert now["backlog_max"] < (256 << 10) + (64 << 10), now
         for s in slow:
@@ -272,12 +284,12 @@ def test_tls():
             done = subprocess.run(["curl", "-sS", "--cacert", cert, "-H", "Content-Type: application/json",
                                    "--data-binary", "@-", base + "/echo"], input=big, capture_output=True, check=False)
             assert done.stdout == big, done.stderr
-            gone = subprocess.run(["curl", "-s", "--cacert", cert, "--max-time", "0.3", base + "/hang"], check=False)
+            gone = subprocess.run(["curl", "-s", "--cacert", cert, "--max-time", "2", base + "/hang"], check=False)
             assert gone.returncode == 28
             assert curl("--tls-max", "1.1", base + "/health").returncode != 0
-            got, _ = server.raw(get("/health"), timeout=1)  # plain HTTP
+            got, _ = server.raw(get("/health"), first=1)  # plain HTTP
             assert b"200" not in got
-            end = time.monotonic() + 5
+            end = time.monotonic() + 20
             while b'"jobs":0,"gone":1' not in (seen := curl(base + "/stats").stdout) and time.monotonic() < end:
                 time.sleep(0.05)
             assert b'"jobs":0,"gone":1' in seen, seen

@@ -9,9 +9,11 @@ tested with scripted answers in tests/serve.
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
@@ -277,6 +279,28 @@ def test_sigterm_lets_requests_finish():
         assert body.rstrip().endswith("data: [DONE]"), body[-300:]
         c.close()
         assert s.process.wait(30) == 0, s.said()
+
+
+def test_finds_its_model():
+    """Without -m: the newest of the person's models, else the demo's, else a sentence."""
+    with tempfile.TemporaryDirectory() as home:
+        env = {"PATH": os.environ["PATH"], "HOME": home}
+        with Server("-t", "1", model=None, env=env) as s:
+            name = s.get("/v1/models").json()["data"][0]["id"]
+            assert s.get("/props").json()["model_path"] == MODEL and MODEL.endswith(name + ".gguf"), name
+        folder = os.path.join(home, ".local/share/tug/models")
+        os.makedirs(folder)
+        os.symlink(MODEL, os.path.join(folder, "older.gguf"))
+        shutil.copy(MODEL, os.path.join(folder, "mine.gguf"))
+        second = os.path.join(folder, "split-00002-of-00002.gguf")
+        shutil.copy(MODEL, second)
+        os.utime(second, (time.time() + 100,) * 2)
+        with Server("-t", "1", model=None, env=env) as s:
+            assert s.get("/v1/models").json()["data"][0]["id"] == "mine"
+        shutil.copy(server.tug, os.path.join(home, "tug"))
+        done = subprocess.run([os.path.join(home, "tug"), "serve"], capture_output=True, timeout=60, check=False,
+                              env={**env, "HOME": "/nonexistent"})
+        assert done.returncode == 2 and "-m FILE" in done.stderr.decode(), done
 
 
 def test_start_refusals():

@@ -43,13 +43,14 @@ class Answer:
 
 
 class Server:
-    """script: rules of `tug serve --script`, which build/tests/tug-scripted has."""
+    """script: rules of `tug serve --script`, which build/tests/tug-scripted has; model None: the
+    one that it finds by itself."""
 
     def __init__(self, *args, script=None, model=MODEL, tug=None, env=None):
         plain = os.environ.get("TUG", os.path.join(ROOT, "build/tug"))
         scripted = os.path.join(os.path.dirname(plain), "tests", "tug-scripted")
         self.tug = os.path.abspath(tug or (plain if script is None else scripted))
-        self.args = ["-m", model, "--port", "0", "--drain-timeout", "1", *args]
+        self.args = [*(["-m", model] if model else []), "--port", "0", "--drain-timeout", "1", *args]
         self.script, self.env, self.process, self.port = script, env, None, None
 
     def __enter__(self):

@@ -4,7 +4,7 @@ for constraint_schemas.py --more.  Servers are npm packages that were installed 
 into a folder outside of the repository; one that does not answer is named and left out.
 
     npm install --prefix FOLDER --ignore-scripts @modelcontextprotocol/server-filesystem ...
-    python3 tests/long/mcp_schemas.py FOLDER OUT.json
+    python3 tests/support/mcp_schemas.py FOLDER OUT.json
 """
 import json
 import os

@@ -85,8 +85,9 @@ tug_streaming tug_model_streaming(const tug_model *model);
 /* Memory that streamed experts have now, and slots; zeros when all are in memory. */
 typedef struct tug_expert_memory {
     uint64_t bytes, slots;
-    bool locked; /* it cannot be swapped */
-    bool direct; /* the file is read around the page cache */
+    uint64_t dense_bytes; /* of all other weights */
+    bool locked;          /* it cannot be swapped */
+    bool direct;          /* the file is read around the page cache */
 } tug_expert_memory;
 tug_expert_memory tug_model_expert_memory(const tug_model *model);
 

@@ -185,6 +185,7 @@ static tug_status serve(serve_options *o, tug_err *err) {
     cli_model m = {0};
     tug_serve *server = NULL;
     o->engine.model = o->serve.model_path;
+    o->engine.session_bytes = (uint64_t)(o->cache_gb * 1e9);
     TUG_TRY(cli_model_open(&m, &o->engine, err));
     o->serve.model = m.model;
     o->serve.n_ctx = o->engine.n_ctx;

@@ -63,8 +63,11 @@ tug_streaming tug_model_streaming(const tug_model *m) {
 tug_expert_memory tug_model_expert_memory(const tug_model *m) {
     if (!m->experts) return (tug_expert_memory){0};
     const tug_expert_store_stats s = tug_expert_store_get_stats(m->experts);
-    return (tug_expert_memory){
-        .bytes = s.bytes, .slots = s.slots, .locked = s.locked, .direct = s.reads.direct};
+    return (tug_expert_memory){.bytes = s.bytes,
+                               .dense_bytes = m->net.weights.packed_bytes,
+                               .slots = s.slots,
+                               .locked = s.locked,
+                               .direct = s.reads.direct};
 }
 
 void tug_model_profile_stop(tug_model *m, tug_profile *out) {

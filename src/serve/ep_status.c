@@ -14,6 +14,8 @@ typedef struct snapshot {
     size_t n_recent;
     double prefill, decode; /* tok/s, 0: nothing lately */
     tug_prompt_cache_stats cache;
+    tug_streaming streaming;
+    tug_expert_memory experts;
     int n_running, n_waiting;
 } snapshot;
 
@@ -93,14 +95,18 @@ static void write_part(tug_json_writer *w, const char *name, uint64_t bytes) {
 static void write_memory(tug_json_writer *w, const tug_serve *s, const snapshot *p) {
     const int64_t pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     const tug_prompt_cache_stats *c = &p->cache;
+    const tug_expert_memory *e = &p->experts;
+    const uint64_t weights =
+        s->info.streamed ? e->dense_bytes + e->bytes : s->info.n_bytes;
     array(w, "memory");
     tug_json_begin_object(w);
     text(w, "tier", "RAM");
     whole(w, "total", pages > 0 && page > 0 ? pages * page : 0);
     whole(w, "used",
-          (int64_t)(s->info.n_bytes + c->kv_bytes + c->recurrent_bytes + c->mark_bytes));
+          (int64_t)(weights + c->kv_bytes + c->recurrent_bytes + c->mark_bytes));
     array(w, "parts");
-    write_part(w, "weights", s->info.n_bytes);
+    write_part(w, s->info.streamed ? "dense weights" : "weights", weights - e->bytes);
+    if (s->info.streamed) write_part(w, "experts", e->bytes);
     write_part(w, "kv cache", c->kv_bytes);
     write_part(w, "recurrent state", c->recurrent_bytes);
     write_part(w, "save points", c->mark_bytes);
@@ -187,6 +193,8 @@ void tug_ep_status(tug_serve *s, tug_http_exchange *x, tug_api api) {
     write_model(&w, s);
     (void)pthread_mutex_lock(&s->lock);
     p.cache = s->cache_stats;
+    p.streaming = s->streaming;
+    p.experts = s->expert_memory;
     write_memory(&w, s, &p);
     write_speed(&w, &p);
     object(&w, "queue");
@@ -218,6 +226,8 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
     copy_metrics(&p, &s->metrics);
     (void)pthread_mutex_lock(&s->lock);
     p.cache = s->cache_stats;
+    p.streaming = s->streaming;
+    p.experts = s->expert_memory;
     p.n_running = s->n_running;
     p.n_waiting = s->n_jobs - s->n_running;
     (void)pthread_mutex_unlock(&s->lock);
@@ -250,6 +260,16 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
         {"connections", "gauge", "open connections",
          http ? tug_http_n_connections(http) : 0},
         {"cache_sessions", "gauge", "conversations kept", c->n_sessions - c->n_empty},
+        {"experts_wanted_total", "counter",
+         "experts that batches used, when not all are in memory", p.streaming.wanted},
+        {"experts_hit_total", "counter", "of these, in memory when asked for",
+         p.streaming.hits},
+        {"experts_read_bytes_total", "counter", "bytes of experts read from the file",
+         p.streaming.read_bytes},
+        {"experts_waited_seconds_total", "counter",
+         "seconds with nothing to compute until they came", p.streaming.waited_s},
+        {"experts_memory_bytes", "gauge", "memory that experts from the file have",
+         (double)p.experts.bytes},
         {"cache_bytes", "gauge", "bytes of their state",
          (double)(c->kv_bytes + c->recurrent_bytes + c->mark_bytes)},
     };

@@ -17,6 +17,7 @@
 #include "serve/script.h"
 #include "serve/serve.h"
 #include "tokenizer/tokenizer.h"
+#include "tug_profile.h"
 
 struct tug_serve {
     tug_serve_config config;
@@ -41,6 +42,8 @@ struct tug_serve {
     bool have_worker, have_pulse, have_locks;
     tug_prompt_cache *cache;            /* the worker's, once it runs */
     tug_prompt_cache_stats cache_stats; /* of a moment ago, under `lock` */
+    tug_streaming streaming;            /* the same */
+    tug_expert_memory expert_memory;    /* the same */
     tug_metrics metrics;                /* has its own lock */
     tug_script script;                  /* under front */
 };

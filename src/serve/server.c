@@ -96,7 +96,10 @@ static tug_status make_locks(tug_serve *s, tug_err *err) {
 }
 
 static tug_status make_parts(tug_serve *s, tug_err *err) {
-    if (s->config.cache_bytes == 0) s->config.cache_bytes = tug_memory_available() / 2;
+    if (s->config.cache_bytes == 0) {
+        s->config.cache_bytes =
+            s->info.streamed ? s->info.session_bytes : tug_memory_available() / 2;
+    }
     const tug_prompt_cache_params cache = {.ceiling_bytes = s->config.cache_bytes,
                                            .max_sessions = s->config.n_sessions,
                                            .n_ctx = s->config.n_ctx,
@@ -110,6 +113,7 @@ static tug_status make_parts(tug_serve *s, tug_err *err) {
     s->config.n_sessions = tug_prompt_cache_n_sessions(s->cache);
     s->n_ctx = tug_prompt_cache_n_ctx(s->cache);
     s->cache_stats = tug_prompt_cache_get_stats(s->cache);
+    s->expert_memory = tug_model_expert_memory(s->config.model);
     return TUG_OK;
 }
 

@@ -9,10 +9,12 @@
 #include "base/sys.h"
 #include "serve/serve_impl.h"
 
-#define PIECE_ALONE_S  2.0
-#define PIECE_SHARED_S 0.25
-#define FIRST_PIECE    256 /* tokens, before a speed is known */
-#define LEAST_PIECE    32
+#define PIECE_ALONE_S   2.0
+#define PIECE_SHARED_S  0.25
+#define FIRST_PIECE     256 /* tokens, before a speed is known */
+#define LEAST_PIECE     32
+#define STREAMED_SHARED 1024
+#define STREAMED_ALONE  4096
 /* A client that has so much to read is not written for. */
 #define BACKLOG_BYTES ((size_t)256 << 10)
 /* Save points on the way through a long prompt. */
@@ -50,8 +52,10 @@ static int64_t next_stop(const tug_job *job, int64_t at) {
     return stop;
 }
 
-/* Tokens that take about as long as a piece may. */
+/* Tokens that take about as long as a piece may.  When experts come from the file every
+ * piece reads most of them once, however short it is. */
 static int64_t piece(tug_serve *s, bool shared) {
+    if (s->info.streamed) return shared ? STREAMED_SHARED : STREAMED_ALONE;
     const double speed = tug_metrics_prefill_speed(&s->metrics);
     if (!(speed > 0.0)) return FIRST_PIECE;
     const double n = speed * (shared ? PIECE_SHARED_S : PIECE_ALONE_S);
@@ -270,6 +274,8 @@ void *tug_worker_main(void *ud) {
         }
         const bool stopping = s->stopping;
         s->cache_stats = tug_prompt_cache_get_stats(s->cache);
+        s->streaming = tug_model_streaming(s->config.model);
+        s->expert_memory = tug_model_expert_memory(s->config.model);
         (void)pthread_mutex_unlock(&s->lock);
         if (stopping) break;
         for (int i = 0; i < r.n; i++) step(r.job[i], r.decoding || r.n > 1);

@@ -10,6 +10,6 @@ build-tsan/tests/golden/test_golden "$(ls tests/golden/data/*.gold | head -n 1)"
 build-tsan/tests/unit/test_http
 make -s -j2 SAN=tsan build-tsan/tug build-tsan/tests/tug-scripted
 TUG=build-tsan/tug python3 tests/cli/test_serve.py
-TUG=build-tsan/tug python3 tests/serve/scripted.py queue prefill one_bad
-TUG=build-tsan/tug python3 tests/serve/load.py
+TUG=build-tsan/tug python3 tests/serve/scripted.py queue one_bad
+TUG=build-tsan/tug python3 tests/serve/load.py requests streams
 HTTP_ECHO=build-tsan/tests/serve/http_echo python3 tests/cli/test_http.py H1 H4 S1 S4 tls

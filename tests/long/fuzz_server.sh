@@ -2,11 +2,11 @@
 # fuzz_server.sh - what a stranger can send to `tug serve`: request lines and hosts, bodies of
 # every API, schemas of tools, JSON; libFuzzer under ASan and UBSan, a while each.
 #
-#   tests/long/fuzz_server.sh [SECONDS]     default 15 each, two at a time (from the repository root)
+#   tests/long/fuzz_server.sh [SECONDS]     default 10 each, two at a time (from the repository root)
 #
 # A finding is left in build-fuzz/findings.
 set -u
-seconds=${1:-15}
+seconds=${1:-10}
 targets="http api constraint json"
 if ! command -v clang >/dev/null; then
     echo "skipped: clang is missing"

@@ -2,7 +2,7 @@
 """schemathesis against `tug serve`: requests that fit the OpenAPI document and requests that
 do not, each path, streams too, with a key.
 
-    tools/clients.sh sdk-py; tests/long/openapi_fuzz.py [SECONDS [SEED]]       default 75, 1
+    tools/clients.sh sdk-py; tests/long/openapi_fuzz.py [SECONDS [SEED]]       default 40, 1
 
 Held, of every answer: no 5xx; a status, a content type and a body that the document has; what
 does not fit the document is refused; without a key nothing is answered.  Not held: that what
@@ -33,7 +33,7 @@ def command(program, url, seconds, seed):
 
 
 def main():
-    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 75
+    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 40
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     program = installed("sdk-py/bin/schemathesis")
     if not program:

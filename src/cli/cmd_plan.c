@@ -259,7 +259,7 @@ static tug_status probe_disk(tug_plan_machine *m, const char *path, tug_err *err
 }
 
 static tug_status make_machine(const options *o, tug_plan_machine *m, tug_err *err) {
-    tug_plan_machine_here(m, tug_memory_available());
+    tug_plan_machine_here(m, tug_memory_total(), tug_memory_available());
     if (o->probe) {
         TUG_TRY(probe_cpu(m, err));
         TUG_TRY(probe_disk(m, o->path, err));

@@ -63,7 +63,7 @@ static tug_status make_plan(planning *p, const tug_model *m, const tug_model_par
     memset(p, 0, sizeof *p);
     const uint64_t available = tug_memory_available();
     TUG_TRY(tug_plan_model_of_file(&p->model, m->gguf, err));
-    tug_plan_machine_here(&p->machine, available);
+    tug_plan_machine_here(&p->machine, tug_memory_total(), available);
     const bool given = rq->ram_bytes > 0 && rq->ram_bytes < available;
     size_slots(p, m, given ? rq->ram_bytes : available);
     const int64_t most_ctx = p->model.spec.n_ctx;

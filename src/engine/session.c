@@ -15,6 +15,8 @@
 
 /* Left for everything else when a context is sized by the memory there is. */
 #define SPARE_BYTES (512u << 20)
+/* ... when a plan left room for the context already (residency.h). */
+#define PLANNED_SPARE_BYTES (32u << 20)
 
 /* ---- life ---------------------------------------------------------------------------- */
 
@@ -22,7 +24,8 @@
 static tug_status choose_context(const tug_model *m, const tug_state_shape *shape,
                                  int64_t asked, int64_t *n_ctx, tug_err *err) {
     const uint64_t per_token = tug_state_bytes_per_token(shape);
-    const uint64_t fixed = tug_state_recurrent_bytes(shape) + SPARE_BYTES;
+    const uint64_t spare = m->experts ? PLANNED_SPARE_BYTES : SPARE_BYTES;
+    const uint64_t fixed = tug_state_recurrent_bytes(shape) + spare;
     const uint64_t available = tug_memory_available();
     const uint64_t left = available > fixed ? available - fixed : 0;
     const uint64_t most = per_token ? left / per_token : (uint64_t)INT32_MAX;

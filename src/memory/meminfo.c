@@ -12,6 +12,12 @@ uint64_t tug_memory_available(void) {
     return tug_pressure_available(&s);
 }
 
+uint64_t tug_memory_total(void) {
+    const tug_pressure_sample s = tug_pressure_read();
+    const uint64_t machine = s.total > 0 ? s.total : UINT64_MAX;
+    return s.group_limit < machine ? s.group_limit : machine;
+}
+
 uint64_t tug_memory_ours(void) {
     char text[128];
     unsigned long long resident = 0, shared = 0;

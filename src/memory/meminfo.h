@@ -8,6 +8,10 @@
  * (MemAvailable), bounded by the memory cgroup.  UINT64_MAX when neither can be read. */
 uint64_t tug_memory_available(void);
 
+/* Bytes that there could be at most: the machine's, or the control group's limit.
+ * UINT64_MAX when neither can be read. */
+uint64_t tug_memory_total(void);
+
 /* Bytes that are this process's own now: resident, and no map of a file.  0 when that cannot
  * be read. */
 uint64_t tug_memory_ours(void);

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/file.h"
 #include "plan/plan_near.h"
 
 #define GIB UINT64_C(1073741824)
@@ -74,17 +73,9 @@ static void set_ram(tug_plan_machine *m, uint64_t total) {
 
 /* ---- this machine ----------------------------------------------------------------- */
 
-static uint64_t ram_here(void) {
-    char buf[2048];
-    if (!tug_read_small("/proc/meminfo", buf, sizeof buf)) return 0;
-    const char *line = strstr(buf, "MemTotal:");
-    return line ? strtoull(line + strlen("MemTotal:"), NULL, 10) * 1024 : 0;
-}
-
-void tug_plan_machine_here(tug_plan_machine *m, uint64_t available) {
+void tug_plan_machine_here(tug_plan_machine *m, uint64_t total, uint64_t available) {
     *m = (tug_plan_machine){.name = "this machine"};
-    m->ram_total = ram_here();
-    if (m->ram_total == 0 && available != UINT64_MAX) m->ram_total = available;
+    m->ram_total = total != UINT64_MAX ? total : available != UINT64_MAX ? available : 0;
     m->ram_available = available < m->ram_total ? available : m->ram_total;
     set_cores(m, tug_cpu_count(), 3.5, tug_cpu_detect());
     m->ram_bytes_s = fmin(m->n_cores * 17e9, 50e9);

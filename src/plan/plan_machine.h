@@ -7,8 +7,8 @@
 #include "plan/plan.h"
 
 /* This machine: RAM as it is, speeds assumed from the processor (m->assumed) until
- * plan_probe.h measures them.  `available`: tug_memory_available(). */
-void tug_plan_machine_here(tug_plan_machine *m, uint64_t available);
+ * plan_probe.h measures them.  `total`, `available`: of src/memory/meminfo.h. */
+void tug_plan_machine_here(tug_plan_machine *m, uint64_t total, uint64_t available);
 
 /* "rtx5060ti,ddr5-6000,32G,pcie4x8,nvme4,7700x", and numbers: "ram-bw=60,disk=1.2".
  * docs/PLAN.md has the words.  `here` as the first word begins with this machine as it is

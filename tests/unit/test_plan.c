@@ -527,7 +527,7 @@ static void parts_and_numbers(void **state) {
     near(m.ram_bytes_s, 60e9, 1e-9);
     near(m.disk_bytes_s, 1.2e9, 1e-9);
     near(m.int8_macs_s, 900e9, 1e-9);
-    tug_plan_machine_here(&m, UINT64_C(5000000000));
+    tug_plan_machine_here(&m, UINT64_C(8000000000), UINT64_C(5000000000));
     const uint64_t total = m.ram_total;
     assert_true(total > UINT64_C(500000000) && m.n_cores >= 1);
     assert_int_equal(tug_plan_machine_parse(&m, "here,disk=0.5", &err), TUG_OK);

@@ -1,11 +1,12 @@
 #!/bin/sh
-# tsan.sh - what has threads under ThreadSanitizer: the golden model, the reader, the servers.
+# tsan.sh - what has threads under ThreadSanitizer: the golden model, the reader, streamed experts, the servers.
 set -eu
 cd "$(dirname "$0")/.."
 make -s -j2 SAN=tsan build-tsan/tests/golden/test_golden build-tsan/tests/unit/test_threads \
-    build-tsan/tests/unit/test_reader build-tsan/tests/unit/test_http build-tsan/tests/serve/http_echo
+    build-tsan/tests/unit/test_reader build-tsan/tests/unit/test_streaming build-tsan/tests/unit/test_http build-tsan/tests/serve/http_echo
 build-tsan/tests/unit/test_threads
 build-tsan/tests/unit/test_reader
+build-tsan/tests/unit/test_streaming
 build-tsan/tests/golden/test_golden "$(ls tests/golden/data/*.gold | head -n 1)"
 build-tsan/tests/unit/test_http
 make -s -j2 SAN=tsan build-tsan/tug build-tsan/tests/tug-scripted

@@ -347,7 +347,8 @@ static bool place(const tug_plan_model *m, const tug_plan_request *rq, tug_plan 
     return true;
 }
 
-/* A batch may take a twentieth of its memory, if nobody asked for one. */
+/* A batch may take a twelfth of its memory, if nobody asked for one: the larger it is, the
+ * less often a prompt reads the experts. */
 static int64_t choose_batch(const tug_plan_model *m, const tug_plan_request *rq,
                             const tug_plan *p) {
     if (rq->n_batch > 0) return rq->n_batch < p->n_ctx ? rq->n_batch : p->n_ctx;
@@ -355,7 +356,7 @@ static int64_t choose_batch(const tug_plan_model *m, const tug_plan_request *rq,
                                ? p->vram.ceiling
                                : p->ram.ceiling;
     int64_t n = MOST_BATCH;
-    while (n > LEAST_BATCH && workspace_bytes(m, n) > least / 20) n /= 2;
+    while (n > LEAST_BATCH && workspace_bytes(m, n) > least / 12) n /= 2;
     return n < p->n_ctx ? n : p->n_ctx;
 }
 

@@ -246,8 +246,7 @@ static void check_threads(const char *path, const char *name, const gold *g,
     char label[32];
     const char *level = tug_cpu_level_name(tug_cpu_detect());
     (void)snprintf(label, sizeof label, "%s, %d threads", level, n_threads);
-    const tug_model_params p = {
-        .path = path, .n_threads = n_threads, .cpu_level = level};
+    const tug_model_params p = {.path = path, .n_threads = n_threads, .cpu_level = level};
     if (tug_model_open(&model, &p, &err)) {
         verdict(false, name, label, err.msg, 0);
         return;

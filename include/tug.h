@@ -37,7 +37,9 @@ typedef struct tug_session tug_session;
 typedef struct tug_sampler tug_sampler;
 
 /* Long work reports here; `done` of `total` (bytes or tokens).  Returning false cancels:
- * the call ends with TUG_ECANCELED and everything before it is kept. */
+ * the call ends with TUG_ECANCELED and everything before it is kept.  Prefill reports after
+ * every batch and, when experts come from the file, after every layer; what was computed of
+ * a batch that is canceled is lost. */
 typedef bool tug_progress_fn(void *ud, uint64_t done, uint64_t total);
 
 /* ---- model --------------------------------------------------------------------------- */

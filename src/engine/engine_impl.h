@@ -24,6 +24,7 @@ struct tug_model {
     tug_net net;
     tug_expert_store *experts; /* owned; NULL: all experts are in memory */
     int64_t n_batch;           /* of sessions that do not say */
+    float *before;             /* owned: a recurrent state before a pass, or NULL */
     tug_streaming filled;      /* what loading read */
     uint64_t ram_bytes;        /* ceiling; 0: none */
     uint64_t session_bytes;    /* planned for sessions, when experts are streamed */

@@ -140,6 +140,7 @@ void tug_model_close(tug_model **model) {
     tug_tokenizer_destroy(&m->tokenizer);
     tug_backend_destroy(&m->be);
     tug_gguf_close(&m->gguf);
+    tug_free(m->before);
     tug_buf_free(&m->plan_summary);
     tug_buf_free(&m->plan_tables);
     tug_free(m->name);

@@ -17,6 +17,8 @@
 #define SPARE_BYTES (512u << 20)
 /* ... when a plan left room for the context already (residency.h). */
 #define PLANNED_SPARE_BYTES (32u << 20)
+/* Batches that report after every layer, when experts come from the file. */
+#define WATCHED_TOKENS 16
 
 /* ---- life ---------------------------------------------------------------------------- */
 
@@ -158,11 +160,39 @@ static void watch_memory(tug_model *m) {
     tug_expert_store_watch(m->experts, ceiling, tug_memory_ours());
 }
 
-/* On failure the recurrent state is somewhere in the middle of a token: the session begins
+/* The pass that runs, of an append. */
+typedef struct pass {
+    const tug_session *s;
+    int64_t at, n_tok, total; /* tokens of the append */
+} pass;
+
+static bool on_layer(void *ud, int done, int n_layer) {
+    const pass *p = ud;
+    if (done == n_layer) return true; /* the append reports it */
+    return p->s->on_prefill(p->s->ud, (uint64_t)(p->at + p->n_tok * done / n_layer),
+                            (uint64_t)p->total);
+}
+
+/* A pass whose experts come from the file may take a minute.  So it can be canceled, and
+ * reports, after every layer, if there is memory to go back to where it began. */
+static bool watch_layers(pass *p) {
+    tug_model *m = p->s->model;
+    m->net.on_layer = NULL;
+    if (!m->experts || !p->s->on_prefill || p->n_tok < WATCHED_TOKENS) return false;
+    const size_t bytes = p->s->state.recurrent_size;
+    if (!m->before) m->before = tug_alloc_aligned(64, bytes);
+    if (!m->before) return false;
+    memcpy(m->before, p->s->state.recurrent, bytes);
+    m->net.on_layer = on_layer;
+    m->net.layer_ud = p;
+    return true;
+}
+
+/* When a read failed the recurrent state is somewhere between two tokens: the session begins
  * anew.  Its save points hold states of their own and can still be restored. */
-static tug_status run_pass(tug_session *s, const int32_t *ids, int64_t n_tok,
-                           tug_err *err) {
+static tug_status run_pass(tug_session *s, const int32_t *ids, pass *p, tug_err *err) {
     tug_recorder *r = &s->model->recorder;
+    const int64_t n_tok = p->n_tok;
     if (r->clock) {
         tug_work_add_pass(r->work, &s->model->net, &s->state, s->state.n_tokens, n_tok);
         r->n_tokens += n_tok;
@@ -170,9 +200,14 @@ static tug_status run_pass(tug_session *s, const int32_t *ids, int64_t n_tok,
     }
     memcpy(s->ids + s->state.n_tokens, ids, (size_t)n_tok * sizeof *ids);
     if (s->model->experts) watch_memory(s->model);
+    const bool can_go_back = watch_layers(p);
     const tug_status status =
         tug_forward(&s->model->net, &s->state, &s->model->scratch, ids, n_tok, err);
-    if (status != TUG_OK) tug_session_reset(s);
+    if (status == TUG_ECANCELED && can_go_back) {
+        memcpy(s->state.recurrent, s->model->before, s->state.recurrent_size);
+    } else if (status != TUG_OK) {
+        tug_session_reset(s);
+    }
     return status;
 }
 
@@ -202,14 +237,15 @@ tug_status tug_session_append_each(tug_session *s, const int32_t *ids, int64_t n
     TUG_TRY(tug_session_keep_rows(s, n, err));
     for (int64_t at = 0; at < n;) {
         const int64_t n_tok = n - at < s->n_batch ? n - at : s->n_batch;
-        TUG_TRY(run_pass(s, ids + at, n_tok, err));
+        pass p = {.s = s, .at = at, .n_tok = n_tok, .total = n};
+        TUG_TRY(run_pass(s, ids + at, &p, err));
         if (fn && first < at + n_tok) {
             report_rows(s, first > at ? first - at : 0, n_tok, at, fn, ud);
         }
         at += n_tok;
         const bool go_on =
             !s->on_prefill || s->on_prefill(s->ud, (uint64_t)at, (uint64_t)n);
-        if (at == n || !go_on) {
+        if (at == n || !go_on || s->model->net.on_layer) {
             run_head(s, n_tok - 1, 1, s->logits);
             s->have_logits = true;
         }

@@ -94,6 +94,9 @@ tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
 
         TUG_TRY(layer_moe(net, i, s, n_tok, err));
         tap(net, i, TUG_TAP_LAYER, s, n_tok);
+        if (net->on_layer && !net->on_layer(net->layer_ud, i + 1, shape->n_layer)) {
+            return TUG_FAIL(err, TUG_ECANCELED, "canceled");
+        }
     }
     st->n_tokens += n_tok;
     if (st->n_tokens > st->n_touched) st->n_touched = st->n_tokens;

@@ -15,6 +15,9 @@ typedef enum tug_tap_point { TUG_TAP_MIXER = 0, TUG_TAP_LAYER } tug_tap_point;
 typedef void tug_tap_fn(void *ud, int layer, tug_tap_point point, const float *x,
                         int64_t n_tok, int64_t dim);
 
+/* After layer `done` - 1 of n_layer; false ends the pass with TUG_ECANCELED. */
+typedef bool tug_layer_fn(void *ud, int done, int n_layer);
+
 typedef struct tug_net {
     tug_shape shape;
     tug_weights weights;
@@ -23,6 +26,8 @@ typedef struct tug_net {
     void *tap_ud;
     tug_routes_fn *on_routes; /* or NULL */
     void *routes_ud;
+    tug_layer_fn *on_layer; /* or NULL */
+    void *layer_ud;
 } tug_net;
 
 /* Buffers of one forward pass, all owned, sized for max_tok tokens. */
@@ -54,8 +59,8 @@ tug_state_shape tug_net_state_shape(const tug_net *net, tug_kv_type kv_type);
 
 /* Runs ids (n_tok,), n_tok <= max_tok, as tokens st->n_tokens ... of the conversation and
  * leaves their residual stream in s->x.  The caller has checked that ids are in range and
- * that the context has room.  On failure (TUG_EIO: experts could not be read) the state is
- * good for a reset only. */
+ * that the context has room.  On failure (TUG_EIO: experts could not be read;
+ * TUG_ECANCELED: on_layer said so) the recurrent state is somewhere between two tokens. */
 TUG_NODISCARD tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
                                      const int32_t *ids, int64_t n_tok, tug_err *err);
 

@@ -31,8 +31,11 @@ static bool has_room_for_another(const tug_prompt_cache *pc) {
 static tug_status create_sessions(tug_prompt_cache *pc, tug_model *model,
                                   const tug_prompt_cache_params *p, int32_t n_wanted,
                                   tug_err *err) {
-    tug_session_params sp = {
-        .n_ctx = p->n_ctx, .n_batch = p->n_batch, .kv_type = p->kv_type};
+    tug_session_params sp = {.n_ctx = p->n_ctx,
+                             .n_batch = p->n_batch,
+                             .kv_type = p->kv_type,
+                             .on_prefill = p->on_prefill,
+                             .ud = p->ud};
     while (pc->n < n_wanted && has_room_for_another(pc)) {
         tug_session *session = NULL;
         const tug_status s = tug_session_create(&session, model, &sp, err);

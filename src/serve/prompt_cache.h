@@ -29,6 +29,8 @@ typedef struct tug_prompt_cache_params {
     int32_t max_sessions;   /* 1 .. TUG_CACHE_MAX_SESSIONS; 0: 4 */
     int64_t n_ctx, n_batch; /* of each session, as in tug_session_params */
     tug_kv_cache_type kv_type;
+    tug_progress_fn *on_prefill; /* of every session; may be NULL */
+    void *ud;
     int64_t small_tail; /* tokens worth less than a second copy of what is before them;
                            0: 1024 */
 } tug_prompt_cache_params;

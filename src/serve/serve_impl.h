@@ -41,6 +41,7 @@ struct tug_serve {
     pthread_t worker, pulse;
     bool have_worker, have_pulse, have_locks;
     tug_prompt_cache *cache;            /* the worker's, once it runs */
+    tug_job *in_step;                   /* the worker's: whose piece is computed */
     tug_prompt_cache_stats cache_stats; /* of a moment ago, under `lock` */
     tug_streaming streaming;            /* the same */
     tug_expert_memory expert_memory;    /* the same */
@@ -62,6 +63,8 @@ void tug_worker_cancel_all(tug_serve *s);
 
 /* The threads.  ud is the tug_serve. */
 void *tug_worker_main(void *ud);
+/* Progress of a pass: false when the client whose prompt it is has gone. */
+bool tug_worker_on_prefill(void *ud, uint64_t done, uint64_t total);
 void *tug_pulse_main(void *ud);
 
 /* The whole answer; a client that is gone is noticed elsewhere. */

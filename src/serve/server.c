@@ -104,7 +104,9 @@ static tug_status make_parts(tug_serve *s, tug_err *err) {
                                            .max_sessions = s->config.n_sessions,
                                            .n_ctx = s->config.n_ctx,
                                            .n_batch = s->config.n_batch,
-                                           .kv_type = s->config.kv_type};
+                                           .kv_type = s->config.kv_type,
+                                           .on_prefill = tug_worker_on_prefill,
+                                           .ud = s};
     TUG_TRY(make_locks(s, err));
     TUG_TRY(tug_encoder_create(&s->encoder, s->vocab, err));
     TUG_TRY(tug_replay_create(&s->replay, 0, 0, err));

@@ -168,6 +168,12 @@ static const char *end_name(tug_answer_end end) {
     return "unknown";
 }
 
+bool tug_worker_on_prefill(void *ud, uint64_t done, uint64_t total) {
+    const tug_serve *s = ud;
+    (void)done, (void)total;
+    return !s->in_step || !tug_http_gone(s->in_step->exchange);
+}
+
 static void step(tug_job *job, bool shared) {
     tug_err err;
     bool done = false;
@@ -184,11 +190,14 @@ static void step(tug_job *job, bool shared) {
         return;
     }
     if (status == TUG_OK) {
+        job->serve->in_step = job;
         status = job->state == TUG_JOB_PREFILL ? prefill(job, shared, &err)
                                                : decode(job, &done, &err);
+        job->serve->in_step = NULL;
     }
     if (status != TUG_OK) {
-        tug_metrics_job(&job->serve->metrics, job, "error");
+        const bool left = status == TUG_ECANCELED;
+        tug_metrics_job(&job->serve->metrics, job, left ? "canceled" : "error");
         tug_job_fail(job, err.code, tug_str_of(err.msg));
         end_job(job);
     } else if (done) {

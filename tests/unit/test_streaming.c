@@ -317,6 +317,40 @@ static void loading_can_be_canceled(void **state) {
     assert_null(model);
 }
 
+/* Cancels at the n-th report. */
+static bool counts_down(void *ud, uint64_t done, uint64_t total) {
+    int *left = ud;
+    assert_true(done <= total);
+    return --*left > 0;
+}
+
+/* In the middle of a batch too: the session is where the batch began, and goes on as if
+ * nothing had been. */
+static void prefill_can_be_canceled_between_layers(void **state) {
+    fixture *f = *state;
+    start(f, 1, 2);
+    tug_session_destroy(&f->session);
+    int left = 0;
+    const tug_session_params sp = {
+        .n_ctx = 4 * N_TOK, .n_batch = 20, .on_prefill = counts_down, .ud = &left};
+    assert_int_equal(tug_session_create(&f->session, f->model, &sp, NULL), TUG_OK);
+    for (int at = 1; at < 12; at++) {
+        tug_session_reset(f->session);
+        left = at;
+        assert_int_equal(append_text(f->session, N_TOK, NULL), TUG_ECANCELED);
+        const int64_t kept = tug_session_n_tokens(f->session);
+        assert_true(kept == 0 || kept == 20 || kept == 40);
+        assert_true((tug_session_logits(f->session) != NULL) == (kept > 0));
+        left = 1000;
+        int32_t ids[N_TOK];
+        for (int i = 0; i < N_TOK; i++) ids[i] = (i * i * 31 + i * 7) % 1000;
+        assert_int_equal(tug_session_append(f->session, ids + kept, N_TOK - kept, NULL),
+                         TUG_OK);
+        expect_text(f);
+    }
+    stop(f);
+}
+
 /* ---- the simulator -------------------------------------------------------------------- */
 
 typedef struct recording {
@@ -385,6 +419,7 @@ int main(void) {
         cmocka_unit_test(a_ceiling_that_is_passed_costs_slots),
         cmocka_unit_test(no_allocation_that_fails_leaks),
         cmocka_unit_test(loading_can_be_canceled),
+        cmocka_unit_test(prefill_can_be_canceled_between_layers),
         cmocka_unit_test(counts_are_the_simulators),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -33,8 +33,9 @@ enum {
 
 typedef struct slot_state {
     uint8_t reads_left;
-    bool failed; /* one of its reads */
-    bool raw;    /* arrived, not packed */
+    uint32_t step; /* in which they were queued */
+    bool failed;   /* one of its reads */
+    bool raw;      /* arrived, not packed */
 } slot_state;
 
 typedef struct size_class {
@@ -69,6 +70,7 @@ struct tug_expert_store {
     double watched; /* when memory was last looked at */
 
     /* The step that is running. */
+    uint32_t step;          /* its number */
     int step_layer;         /* -1: none */
     const int32_t *experts; /* borrowed, (n,) */
     int n, n_named;
@@ -171,7 +173,7 @@ static bool has_room(const tug_expert_store *s) {
 /* The slot is LOADING, and the reader has room. */
 static void submit(tug_expert_store *s, int layer, int expert, int slot) {
     const store_layer *l = &s->layer[layer];
-    s->class[l->class].slot[slot] = (slot_state){.reads_left = PIECES};
+    s->class[l->class].slot[slot] = (slot_state){.reads_left = PIECES, .step = s->step};
     for (int i = 0; i < PIECES; i++) {
         const tug_read read = {.file = l->p.file[i],
                                .offset = piece_offset(l, expert, i),
@@ -207,8 +209,12 @@ static void land(tug_expert_store *s, const tug_read_done *done) {
         return;
     }
     tug_expert_cache_failed(s->cache, layer, expert);
-    /* One that was fetched ahead is asked for again when it is wanted. */
-    if (layer == s->step_layer) s->failed = true;
+    if (layer != s->step_layer) return; /* it is asked for again when it is wanted */
+    if (state->step == s->step) {
+        s->failed = true;
+    } else {
+        s->cursor = 0; /* queued before this step, ahead or for one that failed: again */
+    }
 }
 
 static void collect(tug_expert_store *s, bool block) {
@@ -248,6 +254,7 @@ static tug_status begin(void *ud, int layer, const int32_t *experts,
     TUG_CHECK(s->step_layer < 0);
     if (layer == 0) TUG_TRY(tug_reader_check(s->reader, err));
     collect(s, false);
+    s->step++;
     s->step_layer = layer;
     s->experts = experts;
     s->n = n;

@@ -1,7 +1,7 @@
 /* reader.c - see reader.h.
  *
  * DESIGN
- * Threads that pread, as many as reads may be in flight.  A flight (one read) moves from
+ * Threads that pread, as many as reads were in flight at once, up to a limit.  A flight (one read) moves from
  * `idle` to `todo` (submit), from there to a thread, to `ended` and back to `idle` (wait).
  * All four places are known under `lock`; a flight that a thread holds is that thread's
  * alone, so the bytes are read without the lock.  docs/MEMORY.md has why it is not io_uring.
@@ -45,13 +45,14 @@ struct tug_reader {
     reader_file *files; /* owned, (n_files,) */
     int n_files;
     pthread_t *threads; /* owned */
-    int n_threads;
+    int n_threads, max_threads;
     flight *flights; /* owned, (depth,) */
     int depth;
 
     pthread_mutex_t lock;
     pthread_cond_t submitted, finished;
     flight_queue idle, todo, ended;
+    int n_idle_threads;
     int n_open; /* in todo or with a thread */
     double open_since, busy_s;
     bool stop;
@@ -122,7 +123,9 @@ static void *worker(void *arg) {
     tug_reader *r = arg;
     pthread_mutex_lock(&r->lock);
     for (;;) {
+        r->n_idle_threads++;
         while (r->todo.n == 0 && !r->stop) pthread_cond_wait(&r->submitted, &r->lock);
+        r->n_idle_threads--;
         if (r->stop) break;
         const int i = pop(r, &r->todo);
         pthread_mutex_unlock(&r->lock);
@@ -137,6 +140,14 @@ static void *worker(void *arg) {
     return NULL;
 }
 
+/* One more, if there may be. */
+static bool start_thread(tug_reader *r) {
+    if (r->n_threads == r->max_threads) return true;
+    if (pthread_create(&r->threads[r->n_threads], NULL, worker, r) != 0) return false;
+    r->n_threads++;
+    return true;
+}
+
 bool tug_reader_submit(tug_reader *r, const tug_read *read) {
     TUG_CHECK(read->file >= 0 && read->file < r->n_files && read->n >= 1);
     TUG_CHECK(read->n <= r->files[read->file].file.size &&
@@ -149,8 +160,10 @@ bool tug_reader_submit(tug_reader *r, const tug_read *read) {
     r->flights[i].read = *read;
     push(r, &r->todo, i);
     if (r->n_open++ == 0) r->open_since = tug_now();
+    const bool busy = r->todo.n > r->n_idle_threads;
     pthread_cond_signal(&r->submitted);
     pthread_mutex_unlock(&r->lock);
+    if (busy) (void)start_thread(r); /* without it the read waits for the others */
     return true;
 }
 
@@ -284,19 +297,6 @@ static tug_status allocate(tug_reader *r, int n_files, tug_err *err) {
     return TUG_OK;
 }
 
-static tug_status start_threads(tug_reader *r, tug_err *err) {
-    const int n = r->depth < MAX_THREADS ? r->depth : MAX_THREADS;
-    for (; r->n_threads < n; r->n_threads++) {
-        if (pthread_create(&r->threads[r->n_threads], NULL, worker, r) != 0) {
-            return TUG_FAIL(err, TUG_ENOMEM,
-                            "cannot start reading thread %d of %d: is there a limit on "
-                            "threads (ulimit -u)?",
-                            r->n_threads + 1, n);
-        }
-    }
-    return TUG_OK;
-}
-
 tug_status tug_reader_create(tug_reader **out, const tug_reader_params *p, tug_err *err) {
     *out = NULL;
     TUG_CHECK(p->n_files >= 1 && p->depth >= 1);
@@ -308,7 +308,12 @@ tug_status tug_reader_create(tug_reader **out, const tug_reader_params *p, tug_e
     pthread_cond_init(&r->finished, NULL);
     tug_status s = allocate(r, p->n_files, err);
     if (s == TUG_OK) s = open_files(r, p, err);
-    if (s == TUG_OK) s = start_threads(r, err);
+    r->max_threads = r->depth < MAX_THREADS ? r->depth : MAX_THREADS;
+    if (s == TUG_OK && !start_thread(r)) {
+        s = TUG_FAIL(err, TUG_ENOMEM,
+                     "cannot start a reading thread: is there a limit on threads "
+                     "(ulimit -u)?");
+    }
     if (s != TUG_OK) {
         tug_reader_destroy(&r);
         return s;

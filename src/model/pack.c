@@ -17,7 +17,8 @@
 enum {
     ALIGN = 64, /* where a packed matrix may begin */
     BUFFERS = 24,
-    PIECE_BYTES = 1 << 20
+    PIECE_BYTES = 1 << 20,
+    SMALL_BYTES = 8 << 20 /* a small file is sooner looked at in its map */
 };
 
 typedef enum treatment { KEEP, PACK, COPY, NARROW } treatment;
@@ -234,7 +235,7 @@ static tug_status open_buffers(packer *p) {
 }
 
 static tug_status read_pieces(packer *p) {
-    if (!tug_gguf_part_path(p->g, 0)) {
+    if (!tug_gguf_part_path(p->g, 0) || p->to_do < SMALL_BYTES) {
         for (piece of; next_piece(p, &of);) {
             TUG_TRY(take_piece(p, &of, tug_weight_row(of.of->w, of.mat, of.row)));
         }

@@ -280,10 +280,13 @@ static void check_file(const char *gold_path) {
         n_expert = check_level(path, name, &g, (tug_cpu_level)level, 2, two);
     }
     check_streamed(path, name, &g, tug_cpu_detect(), n_expert, two);
+    static bool first =
+        true; /* more threads than cores take their time: one model does */
     static const int others[] = {1, 3, 8};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    for (size_t i = 0; i < (first ? sizeof others / sizeof *others : 1); i++) {
         check_threads(path, name, &g, others[i], two);
     }
+    first = false;
     free(two);
     gold_free(&g);
 }

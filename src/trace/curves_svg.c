@@ -106,7 +106,7 @@ void tug_curves_svg(const tug_curves *c, const char *title, tug_buf *out) {
     curve(c, c->best, decode, "bound", out);
     legend("bound", "bound", c->spec.n_policies, out);
     for (int k = 0; k < c->spec.n_policies; k++) {
-        char class[16];
+        char class[24];
         (void)snprintf(class, sizeof class, "curve c%d", k);
         curve(c, c->policy[k], decode, class, out);
         legend(class, c->spec.policies[k]->name, k, out);

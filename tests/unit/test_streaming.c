@@ -265,8 +265,8 @@ static void memory_is_given_back_and_taken(void **state) {
     assert_int_equal(append_text(f->session, N_TOK, NULL), TUG_OK);
     expect_text(f);
 
-    /* Never above what it began with. */
-    assert_true(tug_expert_store_adjust(store, INT64_MAX / 2) > 0);
+    /* Never above what it began with.  (The watch may have taken some back meanwhile.) */
+    assert_true(tug_expert_store_adjust(store, INT64_MAX / 2) >= 0);
     assert_int_equal(tug_model_expert_memory(f->model).bytes, full.bytes);
     tug_session_reset(f->session);
     assert_int_equal(append_text(f->session, N_TOK, NULL), TUG_OK);

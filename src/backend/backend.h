@@ -83,8 +83,8 @@ typedef struct tug_delta_state {
 
 /* The largest sizes any op will be called with; decides the backend's own scratch. */
 typedef struct tug_backend_limits {
-    int64_t n_tok;     /* tokens in one call */
-    int64_t n_in;      /* inputs of any projection */
+    int64_t n_tok; /* tokens in one call */
+    int64_t n_in;  /* inputs of any projection */
     int64_t n_expert, n_expert_used;
     int64_t expert_dim, shared_dim, dim;
     int64_t conv_channels, n_v_head;

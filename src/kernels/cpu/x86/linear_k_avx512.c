@@ -683,6 +683,9 @@ INLINE void gemm_block(const tug_linear_args *a, int64_t r0, int n_panels, int64
             const int n = n_tok - t < TILE_TOKENS ? n_tok - t : TILE_TOKENS;
             prefetch(next, piece);
             next += piece;
+            for (int i = t + TILE_TOKENS; i < n_tok && i < t + 2 * TILE_TOKENS; i++) {
+                prefetch_near(x[i], sizeof *x[i]);
+            }
             f.tile(sum + (ptrdiff_t)t * n_panels * 16, p, x + t, c == 0, n_panels, n);
         }
         body += body_bytes;

@@ -95,11 +95,14 @@ bool tug_cs_content(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
         if (!in_name && s->watch == TUG_WATCH_NAME) begin_name_in_content(r, s);
         return true;
     }
-    s->line_start = s->fresh = false;
-    if (tag == TUG_TAG_NO) {
+    s->fresh = false;
+    const bool line = tag == TUG_TAG_BAD_CLOSER && b == '\n'; /* not part of the tag */
+    if (tag == TUG_TAG_NO || line) { /* a name that was none may have ended with a line */
+        s->line_start = in_name && s->line_start;
         s->pending = TUG_PEND_NONE;
         return plain_byte(r, s, b);
     }
+    s->line_start = false;
     return content_tag(r, s, tag);
 }
 

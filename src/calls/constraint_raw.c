@@ -35,7 +35,7 @@ static void begin_name(const tug_cs_rules *r, tug_cs *s, tug_cs_tag tag) {
         s->hi = r->rules.rule[s->walk.frame[0].rule].object->n_key;
     }
     s->plain = true;
-    s->trailed = false;
+    s->trailed = s->line_start = false;
 }
 
 static tug_cs_tag tag_byte(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
@@ -80,6 +80,7 @@ static tug_cs_tag name_byte(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
         s->watch = TUG_WATCH_NONE;
         return TUG_TAG_NO;
     }
+    s->line_start = b == '\n';
     if (tug_cs_is_space(b)) {
         s->trailed = s->pos > 0;
         return TUG_TAG_OPEN;

@@ -2,11 +2,13 @@
 # fuzz_server.sh - what a stranger can send to `tug serve`: request lines and hosts, bodies of
 # every API, schemas of tools, JSON; libFuzzer under ASan and UBSan, a while each.
 #
-#   tests/long/fuzz_server.sh [SECONDS]     default 10 each, two at a time (from the repository root)
+#   tests/long/fuzz_server.sh [SECONDS [SEED]]     default 10 each, two at a time, and 1; 0: by chance
+#                                                  (from the repository root)
 #
 # A finding is left in build-fuzz/findings.
 set -u
 seconds=${1:-10}
+seed=${2:-1} # a fixed one: what lands must not depend on luck
 targets="http api constraint json"
 if ! command -v clang >/dev/null; then
     echo "skipped: clang is missing"
@@ -24,7 +26,7 @@ make -s -j2 SAN=fuzz CC=clang "$@" >build-fuzz/server.log 2>&1 || {
 
 job() {
     rm -rf "build-fuzz/$1" && mkdir -p "build-fuzz/$1"
-    "build-fuzz/tests/fuzz/fuzz_$1" -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=2048 \
+    "build-fuzz/tests/fuzz/fuzz_$1" -seed="$seed" -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=2048 \
         -print_final_stats=1 -artifact_prefix="build-fuzz/findings/$1-" "build-fuzz/$1" >"build-fuzz/$1.log" 2>&1
     echo $? >"build-fuzz/$1.code"
 }

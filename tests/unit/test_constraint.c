@@ -239,6 +239,9 @@ static void test_a_call_may_begin_anywhere(void **state) {
             "{\"path\":\"x\"}");
     is_call(&f, "<function=read>\n" P("path") "x" E CLOSE, "{\"path\":\"x\"}");
     refuse_after(&f, "Now:\n<function=read>\n<", "/function>");
+    /* What looked like a tag may end with the line before one. */
+    refuse_after(&f, "<function=\n<function=read>\n<", "/function>");
+    refuse_after(&f, "</parameter\n<function=read>\n<", "/function>");
     refuse_after(&f, "  <function= read >", "x");
     stop(&f);
 }

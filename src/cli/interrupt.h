@@ -10,8 +10,9 @@ void cli_interrupt_install(void);
 /* SIGTERM counts as Ctrl-C: for a program that a service manager ends. */
 void cli_interrupt_by_term(void);
 
-/* Between on and off, Ctrl-C also ends a read from the terminal that is under way. */
-void cli_interrupt_ends_reads(bool on);
+/* Waits until fd can be read or is at its end; false: Ctrl-C came first, at any time since
+ * it was last cleared. */
+bool cli_interrupt_wait_for(int fd);
 
 bool cli_interrupt_pending(void);
 void cli_interrupt_clear(void);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "base/sys.h"
 #include "cli/interrupt.h"
@@ -70,6 +71,25 @@ static void remember(line_edit *edit, const char *line) {
     if (edit->path.n > 0) (void)history(edit->history, &event, H_SAVE, edit->path.p);
 }
 
+/* ---- characters ------------------------------------------------------------------ */
+
+/* As libedit's own, but Ctrl-C between the prompt and the read is not lost.  1: a
+ * character; 0: the end; -1: interrupted, or the terminal is gone. */
+static int next_char(EditLine *el, wchar_t *out) {
+    (void)el;
+    mbstate_t state = {0};
+    for (;;) {
+        char byte;
+        if (!cli_interrupt_wait_for(STDIN_FILENO)) return -1;
+        const ssize_t n = read(STDIN_FILENO, &byte, 1);
+        if (n <= 0) return (int)n;
+        const size_t used = mbrtowc(out, &byte, 1, &state);
+        if (used == (size_t)-2) continue;
+        if (used != (size_t)-1) return 1;
+        state = (mbstate_t){0}; /* not a character: left out */
+    }
+}
+
 /* ---- life ------------------------------------------------------------------------ */
 
 static void set_up(line_edit *edit) {
@@ -77,6 +97,7 @@ static void set_up(line_edit *edit) {
     (void)el_set(el, EL_CLIENTDATA, edit);
     (void)el_set(el, EL_PROMPT, prompt);
     (void)el_set(el, EL_EDITOR, "emacs");
+    (void)el_set(el, EL_GETCFN, next_char);
     (void)el_set(el, EL_HIST, history, edit->history);
     (void)el_set(el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     (void)el_source(el, NULL); /* ~/.editrc, for those who have one */
@@ -117,9 +138,7 @@ void line_edit_destroy(line_edit **slot) {
 static line_result read_message(line_edit *edit, tug_buf *out) {
     for (edit->more = false;; edit->more = true) {
         int n = 0;
-        cli_interrupt_ends_reads(true);
         const char *line = el_gets(edit->el, &n);
-        cli_interrupt_ends_reads(false);
         if (!line || n <= 0) {
             /* Ctrl-C interrupts the read, and libedit gives up the line: -1, not 0. */
             return n < 0 && cli_interrupt_pending() ? LINE_CANCELED : LINE_END;
@@ -138,6 +157,7 @@ line_result line_edit_read(line_edit *edit, tug_buf *out) {
     tug_buf_clear(out);
     cli_interrupt_clear();
     const line_result result = read_message(edit, out);
-    cli_interrupt_clear();
+    /* Pressed behind a whole message it is meant for the answer. */
+    if (result == LINE_CANCELED) cli_interrupt_clear();
     return result;
 }

@@ -145,7 +145,8 @@ CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
 check: tests
 	$(Q)python3 tools/check_layers.py
 	$(Q)sh tools/check_isa_objs.sh $(B)
-	$(Q)TUG=$(B)/tug python3 tests/run.py $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
+	$(Q)TUG=$(B)/tug python3 tests/run.py --jobs 2 $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) \
+	    --alone $(CLI_TESTS)
 
 clean:
 	rm -rf build build-*

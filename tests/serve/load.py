@@ -87,7 +87,7 @@ def text_of(answer):
 
 def test_streams():
     """200 at once (50 under a sanitizer), four computed at a time."""
-    n = 50 if SANITIZED else 200
+    n = 50 if SANITIZED and not FULL else 200
     say = "One two three four five. "
     body = {"messages": [{"role": "user", "content": "Count. " * 20}], "stream": True}
     with Server("-t", "1", "--cache-ram", "0.2", script=[{"say": say, "times": 0}]) as s:

@@ -346,7 +346,8 @@ void tug_cpu_convert(tug_backend *be, uint8_t *dst, tug_act kind, int digits,
 
 void tug_cpu_linear(const tug_backend *be, const tug_weight *w, int64_t mat, int64_t row0,
                     int64_t n_rows, float *y, int64_t y_stride, const void *x,
-                    const int32_t *x_index, int64_t n_tok, int thread) {
+                    const int32_t *x_index, int64_t n_tok, int thread,
+                    const uint8_t *next) {
     const tug_linear_kernel *kernel = tug_cpu_kernel(be, w);
     const bool floats = kernel->act == TUG_ACT_F32;
     const bool two = !floats && w->digits == 2;
@@ -357,6 +358,7 @@ void tug_cpu_linear(const tug_backend *be, const tug_weight *w, int64_t mat, int
         .y_stride = two ? n_rows : y_stride,
         .w = tug_weight_row(w, mat, row0),
         .w_row_bytes = w->row_bytes,
+        .w_next = next,
         .x = x,
         .x_row_bytes = floats ? (size_t)w->n_cols * sizeof(float)
                               : tug_act_row_bytes(kernel->act, w->n_cols),
@@ -414,7 +416,7 @@ static void project_rows(void *ud, int64_t begin, int64_t end, int thread) {
         for (int64_t row = from; row < to; row += TUG_CPU_TILE_ROWS) {
             const int64_t n = to - row < TUG_CPU_TILE_ROWS ? to - row : TUG_CPU_TILE_ROWS;
             tug_cpu_linear(j->be, w, 0, row, n, j->dst + j->p[i].dst_col + row,
-                           j->dst_stride, x, NULL, j->n_tok, thread);
+                           j->dst_stride, x, NULL, j->n_tok, thread, NULL);
         }
         base += whole_groups(w->n_rows);
     }

@@ -114,6 +114,14 @@ static int64_t min64(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+/* Where the piece that this thread probably gets next begins. */
+static const uint8_t *later_piece(const moe_job *j, const tug_weight *w, int64_t piece) {
+    piece += tug_pool_size(j->be->pool) - j->n_shared_pieces;
+    if (piece < 0 || piece >= j->n_wave * j->pieces_per_expert) return NULL;
+    return tug_weight_row(w, wave_expert(j, piece / j->pieces_per_expert),
+                          piece % j->pieces_per_expert * j->rows_per_piece);
+}
+
 static void hidden_piece(const moe_job *j, int64_t piece, int thread) {
     const tug_backend *be = j->be;
     const bool shared = piece < j->n_shared_pieces;
@@ -136,9 +144,11 @@ static void hidden_piece(const moe_job *j, int64_t piece, int thread) {
     for (int64_t r = row0; r < end; r += TUG_CPU_TILE_ROWS) {
         const int64_t n_rows = min64(end - r, TUG_CPU_TILE_ROWS);
         tug_cpu_linear(be, gate, mat, r, n_rows, h + r, stride, input_for(j, gate), index,
-                       n_tok, thread);
+                       n_tok, thread, tug_weight_row(up, mat, r));
+        const uint8_t *next = r + n_rows < end ? tug_weight_row(gate, mat, r + n_rows)
+                                               : later_piece(j, gate, piece);
         tug_cpu_linear(be, up, mat, r, n_rows, u, n_rows, input_for(j, up), index, n_tok,
-                       thread);
+                       thread, next);
         for (int64_t t = 0; t < n_tok; t++) {
             float *row = h + t * stride + r;
             be->k.swiglu(row, row, u + t * n_rows, n_rows);
@@ -172,8 +182,9 @@ static void down_piece(const moe_job *j, int64_t piece, int thread) {
     }
     const int64_t end = min64(row0 + j->rows_per_piece, w->n_rows);
     for (int64_t r = row0; r < end; r += TUG_CPU_TILE_ROWS) {
+        const bool last = r + TUG_CPU_TILE_ROWS >= end;
         tug_cpu_linear(be, w, mat, r, min64(end - r, TUG_CPU_TILE_ROWS), y + r, w->n_rows,
-                       h, index, n_tok, thread);
+                       h, index, n_tok, thread, last ? later_piece(j, w, piece) : NULL);
     }
 }
 

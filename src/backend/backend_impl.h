@@ -77,10 +77,12 @@ void tug_cpu_convert_some(tug_backend *be, uint8_t *dst, tug_act kind, int digit
 /* y (n_tok, n_rows) stride y_stride = rows [row0, row0 + n_rows) of matrix `mat` times the
  * activations x, n_rows <= TUG_CPU_TILE_ROWS.  Floats or digits, as the weight wants;
  * x_index names activation rows, of the first digits and behind them of the second, NULL:
- * 0, 1, 2, ...  A kernel sees two digits as two tokens: the weights are read once. */
+ * 0, 1, 2, ...  A kernel sees two digits as two tokens: the weights are read once.
+ * `next`: tug_linear_args.w_next. */
 void tug_cpu_linear(const tug_backend *be, const tug_weight *w, int64_t mat, int64_t row0,
                     int64_t n_rows, float *y, int64_t y_stride, const void *x,
-                    const int32_t *x_index, int64_t n_tok, int thread);
+                    const int32_t *x_index, int64_t n_tok, int thread,
+                    const uint8_t *next);
 
 /* tug_pool_for, unless the work is so small that waking the others costs more than it
  * saves: `macs` is the op's multiplications, roughly.  A result never depends on this. */

@@ -52,7 +52,9 @@ typedef struct tug_linear_args {
     int64_t y_stride; /* elements */
     const void *w;    /* (n_rows, n_cols) of the kernel's type */
     size_t w_row_bytes;
-    const void *x; /* activation rows in the kernel's tug_act */
+    const void *w_next; /* weights that the next call will read: asked for ahead of time,
+                           never dereferenced.  NULL: those behind w's rows */
+    const void *x;      /* activation rows in the kernel's tug_act */
     size_t x_row_bytes;
     const int32_t *x_index; /* (n_tok,): token t uses activation row x_index[t];
                                NULL: row t */

@@ -112,11 +112,12 @@ INLINE void gemv_groups(const tug_linear_args *a, int64_t r0, int n_group, int64
     const size_t group = TUG_PACK_ROWS * a->w_row_bytes;
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)n_blocks * body_bytes;
+    const stream_end end = end_of(a);
     const tug_act_q8_32 *x[GEMV_TOKENS];
     __m512 sum[GEMV_GROUPS][GEMV_TOKENS];
     for (int g = 0; g < n_group; g++) {
         stream_fields(field + (size_t)g * group, (size_t)n_blocks * field_bytes,
-                      (size_t)n_group * group);
+                      (size_t)n_group * group, end);
         for (int t = 0; t < n_tok; t++) sum[g][t] = _mm512_setzero_ps();
     }
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
@@ -128,7 +129,7 @@ INLINE void gemv_groups(const tug_linear_args *a, int64_t r0, int n_group, int64
         __m512i products[GEMV_GROUPS][GEMV_TOKENS], w[GEMV_GROUPS];
 #pragma GCC unroll 2
         for (int g = 0; g < n_group; g++) {
-            stream(body + (size_t)g * group + skipped, body_bytes);
+            stream(body + (size_t)g * group + skipped, body_bytes, end);
 #pragma GCC unroll 6
             for (int t = 0; t < n_tok; t++) {
                 products[g][t] = broadcast32(&x[t]->start[b]);

@@ -37,13 +37,20 @@ typedef struct tile {
     float *y[TOKENS]; /* where the tile's first row goes */
     int64_t n_cols;
     int n_rows;
+    size_t ahead;   /* bytes from a row to that of the next tile, asked for meanwhile */
+    size_t element; /* bytes */
 } tile;
 
 INLINE void add_products(__m512 sum[ROWS][TOKENS], const tile *t, load_fn *load,
                          int64_t c, __mmask16 mask, int n_tok) {
     __m512 w[ROWS];
 #pragma GCC unroll 4
-    for (int r = 0; r < ROWS; r++) w[r] = load(t->w[r], c, mask);
+    for (int r = 0; r < ROWS; r++) {
+        if (n_tok == 1) {
+            _mm_prefetch(t->w[r] + t->ahead + (size_t)c * t->element, _MM_HINT_T1);
+        }
+        w[r] = load(t->w[r], c, mask);
+    }
 #pragma GCC unroll 6
     for (int i = 0; i < n_tok; i++) {
         const __m512 x = _mm512_maskz_loadu_ps(mask, t->x[i] + c);
@@ -90,7 +97,10 @@ INLINE void run_tile(const tile *t, load_fn *load, int n_tok) {
 INLINE void linear_rows(const tug_linear_args *a, load_fn *load, int64_t r0, int64_t t0,
                         int64_t t1) {
     const int64_t left = a->n_rows - r0;
-    tile t = {.n_cols = a->n_cols, .n_rows = left < ROWS ? (int)left : ROWS};
+    tile t = {.n_cols = a->n_cols,
+              .n_rows = left < ROWS ? (int)left : ROWS,
+              .ahead = ROWS * a->w_row_bytes,
+              .element = a->w_row_bytes / (size_t)a->n_cols};
     weight_rows(t.w, a, r0, ROWS);
     for (; t0 < t1; t0 += TOKENS) {
         const int n_tok = t1 - t0 < TOKENS ? (int)(t1 - t0) : TOKENS;

@@ -323,11 +323,11 @@ INLINE void gemv_block(__m512i *total, const __m512i *w, const factors *f,
 /* total += the even blocks of a run, odd += its odd ones.  `is_odd` is run % 2: a constant. */
 INLINE void gemv_run(__m512i *total, __m512i *odd, const factors *f, const uint8_t *body,
                      int32_t (*start)[16], const tug_act_q8_256 *const *x, int run,
-                     bool is_odd, int n_tok, format fmt) {
+                     bool is_odd, int n_tok, format fmt, stream_end end) {
     __m512i w[8];
     /* An eighth of the superblock's lines: spread like this, memory keeps up. */
     const int share = (fmt.n_line + 7) / 8;
-    stream(body + (ptrdiff_t)share * LINE * run, (size_t)(share * LINE));
+    stream(body + (ptrdiff_t)share * LINE * run, (size_t)(share * LINE), end);
     const __m512i as_is[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
     fmt.unpack(w, body, run, is_odd, true, as_is);
     if (fmt.block == 16) {
@@ -342,7 +342,8 @@ INLINE void gemv_run(__m512i *total, __m512i *odd, const factors *f, const uint8
 
 /* total (n_tok,) = one superblock of 16 rows times a record of each token, exactly. */
 INLINE void gemv_superblock(__m512i *total, const factors *f, const uint8_t *body,
-                            const tug_act_q8_256 *const *x, int n_tok, format fmt) {
+                            const tug_act_q8_256 *const *x, int n_tok, format fmt,
+                            stream_end end) {
     int32_t start[GEMV_TOKENS][16] __attribute__((aligned(64)));
     __m512i odd[GEMV_TOKENS];
 #pragma GCC unroll 4
@@ -351,8 +352,8 @@ INLINE void gemv_superblock(__m512i *total, const factors *f, const uint8_t *bod
         total[t] = odd[t] = _mm512_setzero_si512();
     }
     for (int run = 0; run < 8; run += 2) {
-        gemv_run(total, odd, f, body, start, x, run, false, n_tok, fmt);
-        gemv_run(total, odd, f, body, start, x, run + 1, true, n_tok, fmt);
+        gemv_run(total, odd, f, body, start, x, run, false, n_tok, fmt, end);
+        gemv_run(total, odd, f, body, start, x, run + 1, true, n_tok, fmt, end);
     }
 #pragma GCC unroll 4
     for (int t = 0; t < n_tok; t++) {
@@ -367,8 +368,9 @@ INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
     const int64_t n_blocks = a->n_cols / TUG_QK_K;
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)n_blocks * (size_t)(fmt.n_line * LINE);
+    const stream_end end = end_of(a);
     stream_fields(field, (size_t)(n_blocks * fmt.n_field * FIELD),
-                  TUG_PACK_ROWS * a->w_row_bytes);
+                  TUG_PACK_ROWS * a->w_row_bytes, end);
     const tug_act_q8_256 *x[GEMV_TOKENS];
     __m512 sum[GEMV_TOKENS];
     for (int t = 0; t < n_tok; t++) {
@@ -381,7 +383,7 @@ INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
         __m512i four[4];
         fmt.factors(&f, four, body, field);
         for (int i = 0; i < fmt.n_four; i++) put_scales(&f, i, four[i]);
-        gemv_superblock(total, &f, body, x, n_tok, fmt);
+        gemv_superblock(total, &f, body, x, n_tok, fmt, end);
 #pragma GCC unroll 4
         for (int t = 0; t < n_tok; t++) {
             sum[t] = add_superblock(sum[t], total[t], &f, x[t], fmt.n_min);

@@ -36,6 +36,7 @@ typedef struct tokens {
     const tug_act_q8_32 *x[BLOCK_TOKENS];
     words wide[8 * BLOCK_TOKENS];
     int n;
+    stream_end end; /* of one token's weights */
 } tokens;
 
 /* ---- formats ---------------------------------------------------------------------- */
@@ -151,7 +152,7 @@ INLINE void group_record(float *sum, int step, const uint8_t *body, const uint8_
                  field_bytes = fmt.has_min ? 2 * FIELD : FIELD;
     for (int b = 0; b < n_blocks; b++) {
         if (tk->n == 1) {
-            stream(body, body_bytes);
+            stream(body, body_bytes, tk->end);
             group_block(sum, step, body, field, tk, 1, b, fmt);
         } else {
             prefetch(next + (size_t)b * body_bytes, body_bytes);
@@ -174,8 +175,9 @@ INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)all * body_bytes;
     const char *next = (const char *)body + (size_t)n_group * group;
-    if (n_tok == 1) stream_fields(field, (size_t)all * field_bytes, group);
     tk.n = n_tok;
+    tk.end = end_of(a);
+    if (n_tok == 1) stream_fields(field, (size_t)all * field_bytes, group, tk.end);
     for (int t = 0; t < n_tok; t++) tk.x[t] = token_row(a, t0 + t);
     memset(sum, 0, (size_t)(n_tok * step) * sizeof *sum);
     for (int64_t left = all; left > 0; left -= 8) {

@@ -23,6 +23,7 @@ typedef struct tokens {
     const tug_act_q8_256 *x[BLOCK_TOKENS];
     words wide[8 * BLOCK_TOKENS];
     v64 total[BLOCK_TOKENS];
+    stream_end end; /* of one token's weights */
 } tokens;
 
 /* scales_l: 8 nibbles in order; scales_h: 8 pairs of bits in order. */
@@ -67,7 +68,7 @@ INLINE void add_superblock(tokens *tk, const factors *f, const uint8_t *body, in
         const words *wide = tk->wide + (ptrdiff_t)run * n_tok;
         const int share = (N_LINE + 7) / 8; /* of the lines: memory keeps up */
         if (n_tok == 1) {
-            stream(body + (ptrdiff_t)share * LINE * run, (size_t)(share * LINE));
+            stream(body + (ptrdiff_t)share * LINE * run, (size_t)(share * LINE), tk->end);
         }
 #pragma GCC unroll 4
         for (int q = 0; q < 8; q += 2) {
@@ -111,8 +112,9 @@ static void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)n_blocks * (N_LINE * LINE);
     const char *next = (const char *)body + (size_t)n_group * group;
+    tk.end = end_of(a);
     if (n_tok == 1) {
-        stream_fields(field, (size_t)n_blocks * (N_FIELD * FIELD), group);
+        stream_fields(field, (size_t)n_blocks * (N_FIELD * FIELD), group, tk.end);
     }
     for (int t = 0; t < n_tok; t++) tk.x[t] = token_row(a, t0 + t);
     memset(sum, 0, (size_t)(n_tok * step) * sizeof *sum);

@@ -185,7 +185,7 @@ INLINE void add_columns(v64 *total, const v64 w[4], const int16_t *scale, const 
 
 /* total (n_tok,) = a superblock of 16 rows times a record of each token, q (16, n_tok, 16). */
 INLINE void add_superblock(v64 *total, const factors *f, const uint8_t *body,
-                           const int8_t *q, int n_tok, format fmt) {
+                           const int8_t *q, int n_tok, format fmt, stream_end end) {
     const int share = (fmt.n_line + 15) / 16; /* of the lines: memory keeps up */
     for (int t = 0; t < n_tok; t++) total[t] = zero64();
     for (int i = 0; i < 16; i += 4) {
@@ -194,7 +194,8 @@ INLINE void add_superblock(v64 *total, const factors *f, const uint8_t *body,
             v64 w[4];
             const int block = i + at;
             if (n_tok == 1) {
-                stream(body + (ptrdiff_t)share * LINE * block, (size_t)(share * LINE));
+                stream(body + (ptrdiff_t)share * LINE * block, (size_t)(share * LINE),
+                       end);
             }
             fmt.unpack(w, body, block, at);
             add_columns(total, w, f->scale[block], q + (ptrdiff_t)16 * n_tok * block,
@@ -237,11 +238,12 @@ INLINE void finish(float *sum, v64 total, const factors *f, const tug_act_q8_256
 /* sum (n_tok,) at a distance of `step` += one superblock of 16 rows. */
 INLINE void group_superblock(float *sum, int step, const uint8_t *body,
                              const uint8_t *field, const int8_t *q,
-                             const tug_act_q8_256 *const *x, int n_tok, format fmt) {
+                             const tug_act_q8_256 *const *x, int n_tok, format fmt,
+                             stream_end end) {
     factors f;
     v64 total[BLOCK_TOKENS];
     fmt.factors(&f, body, field);
-    add_superblock(total, &f, body, q, n_tok, fmt);
+    add_superblock(total, &f, body, q, n_tok, fmt, end);
     for (int t = 0; t < n_tok; t++) {
         finish(sum + (ptrdiff_t)step * t, total[t], &f, x[t], fmt);
     }
@@ -269,8 +271,9 @@ INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
     const uint8_t *body = (const uint8_t *)a->w + (size_t)r0 * a->w_row_bytes;
     const uint8_t *field = body + (size_t)n_blocks * body_bytes;
     const char *next = (const char *)body + (size_t)n_group * group;
+    const stream_end end = end_of(a);
     if (n_tok == 1) {
-        stream_fields(field, (size_t)n_blocks * field_bytes, group);
+        stream_fields(field, (size_t)n_blocks * field_bytes, group, end);
     }
     for (int t = 0; t < n_tok; t++) x[t] = token_row(a, t0 + t);
     memset(sum, 0, (size_t)(n_tok * step) * sizeof *sum);
@@ -281,14 +284,14 @@ INLINE void linear_block(const tug_linear_args *a, int64_t r0, int n_group, int6
             const uint8_t *own_field = field + (size_t)g * group;
             float *to = sum + (ptrdiff_t)g * TUG_PACK_ROWS;
             if (n_tok == 1) {
-                group_superblock(to, step, own, own_field, x[0]->q, x, 1, fmt);
+                group_superblock(to, step, own, own_field, x[0]->q, x, 1, fmt, end);
                 continue;
             }
             if (n_tok > 1) {
                 prefetch(next, body_bytes);
                 next += body_bytes;
             }
-            group_superblock(to, step, own, own_field, q[0], x, n_tok, fmt);
+            group_superblock(to, step, own, own_field, q[0], x, n_tok, fmt, end);
         }
         body += body_bytes;
         field += field_bytes;

@@ -35,7 +35,6 @@ struct tug_call_parser {
     tug_status failed; /* the first failure; nothing works after it */
     bool in_call, finished, whole;
     bool text_fresh;  /* TEXT: only white space since the beginning or the last call */
-    bool text_nl;     /* TEXT: its last byte was a line end */
     bool closer_next; /* TEXT: the last call's </tool_call> may follow */
     bool value_fresh; /* VALUE: no byte of it yet, also not its leading line end */
 };

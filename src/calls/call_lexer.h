@@ -2,7 +2,7 @@
  *
  * Cuts the bytes into tags, white space and everything else.  A tag holds only one '<', so
  * what turns out to be none goes back as OTHER, the white space at its end as SPACE, and
- * nothing is looked at twice.
+ * nothing is looked at twice.  Plain data: a copy is a clone.
  * SPDX-License-Identifier: MIT */
 #ifndef TUG_CALLS_CALL_LEXER_H
 #define TUG_CALLS_CALL_LEXER_H
@@ -38,7 +38,10 @@ typedef struct tug_lexeme {
      TUG_LEX_BIT(TUG_LEX_FUNC) | TUG_LEX_BIT(TUG_LEX_FUNC_END) | \
      TUG_LEX_BIT(TUG_LEX_PARAM) | TUG_LEX_BIT(TUG_LEX_PARAM_END))
 
-enum { TUG_TAG_MAX = 512 }; /* bytes; what is longer is no tag */
+enum {
+    TUG_TAG_MAX = 512, /* bytes; what is longer is no tag */
+    TUG_NAME_MAX = 400 /* of a name that the constraint has the model write */
+};
 
 typedef struct tug_call_lexer {
     size_t n;      /* bytes of a tag begun and not complete */

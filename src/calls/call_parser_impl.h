@@ -5,6 +5,7 @@
 #define TUG_CALLS_CALL_PARSER_IMPL_H
 
 #include "calls/call_args.h"
+#include "calls/call_names.h"
 #include "calls/call_parser.h"
 #include "calls/call_queue.h"
 
@@ -57,6 +58,5 @@ void tug_call_nest_add(tug_call_parser *p, size_t i, size_t n);
 bool tug_call_is_declared(const tug_call_parser *p, size_t i);
 bool tug_call_is_function(const tug_call_parser *p, size_t i);
 bool tug_call_is_parameter(const tug_call_queue *q, const tug_tool *tool, size_t i);
-const tug_tool *tug_call_find_tool(tug_tools tools, tug_str name);
 
 #endif

@@ -31,6 +31,7 @@ void tug_cs_begin_call(const tug_cs_rules *r, tug_cs *s, uint32_t tool) {
     s->walk.free_depth = 0;
     tug_walk_open(&s->walk, r->tools.rule[tool]);
     s->walk.base = 1;
+    s->tool = r->tools.tool[tool];
     tug_cs_fix(s, TUG_FIX_NAME_LINE, 0);
 }
 
@@ -58,19 +59,16 @@ static bool rest_allowed(const tug_cs *s) {
     return false;
 }
 
-static const tug_rule_object *arguments(const tug_cs *s) {
-    return s->walk.rules->rule[s->walk.frame[0].rule].object;
-}
-
 static bool key_possible(const tug_cs *s) {
-    return tug_walk_any_key(&s->walk, 0, arguments(s)->n_key, true) || rest_allowed(s);
+    return tug_walk_any_key(&s->walk, 0, tug_cs_arguments(s)->n_key, true) ||
+           rest_allowed(s);
 }
 
 static void begin_key(tug_cs *s) {
     s->mode = TUG_CS_KEY;
     s->pos = 0;
     s->lo = 0;
-    s->hi = arguments(s)->n_key;
+    s->hi = tug_cs_arguments(s)->n_key;
 }
 
 static bool is_name_byte(unsigned char b) {
@@ -89,7 +87,7 @@ static void choose_value(tug_cs *s, uint32_t key) {
         same = same && child == s->rule;
     }
     const tug_rule_texts *const joined =
-        key == TUG_WALK_REST ? NULL : &arguments(s)->key[key].raw;
+        key == TUG_WALK_REST ? NULL : &tug_cs_arguments(s)->key[key].raw;
     s->texts = &s->walk.rules->rule[s->rule].raw;
     s->live = UINT16_MAX;
     if (!same && joined && joined->n) {
@@ -108,7 +106,7 @@ void tug_cs_take_key(tug_cs *s, uint32_t key) {
 }
 
 static bool key_byte(tug_cs *s, unsigned char b) {
-    const tug_rule_object *const o = arguments(s);
+    const tug_rule_object *const o = tug_cs_arguments(s);
     const bool listed = s->lo < s->hi && o->key[s->lo].text.n == s->pos;
     if (b == '>') {
         const bool allowed =

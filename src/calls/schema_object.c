@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/sys.h"
+#include "calls/call_lexer.h"
 #include "calls/schema_build.h"
 
 /* One mention of a key: in `properties`, or (schema NULL) in `required`. */
@@ -40,7 +41,7 @@ static bool is_plain(tug_str name) {
         const unsigned char c = (unsigned char)name.p[i];
         if (c <= 0x20 || c == 0x7f || strchr("{}<>\"'\\", c)) return false;
     }
-    return name.n > 0;
+    return name.n > 0 && name.n <= TUG_NAME_MAX;
 }
 
 static tug_status key_text(tug_build *b, tug_str name, tug_str *out, tug_err *err) {

@@ -133,6 +133,12 @@ static bool after_byte(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
     return b == (line ? '<' : '\n');
 }
 
+/* In the value of response_format the parser would take this tag for that of a call. */
+static bool format_byte(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
+    if (r->tools.offered.n && !tug_cs_guard(&s->guard[0], "<tool_call>", b)) return false;
+    return tug_walk_step(&s->walk, b);
+}
+
 /* A value of response_format, or a call instead. */
 static bool start_byte(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
     if (b == '<' && r->tools.names.n && !r->forbid) {
@@ -148,7 +154,7 @@ static bool step(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
     case TUG_CS_OFF: return true;
     case TUG_CS_CONTENT: return tug_cs_content(r, s, b);
     case TUG_CS_START: return start_byte(r, s, b);
-    case TUG_CS_FORMAT: return tug_walk_step(&s->walk, b);
+    case TUG_CS_FORMAT: return format_byte(r, s, b);
     case TUG_CS_AFTER:
     case TUG_CS_AFTER_LINE:
     case TUG_CS_AFTER_TAG: return after_byte(r, s, b);

@@ -168,21 +168,16 @@ static bool texts_byte(tug_cs *s, unsigned char b) {
     return any_text(s, s->lo, s->hi);
 }
 
-/* A JSON string must not hold tags that the parser would take for the end of the value, or
- * for the beginning of a nested call.  They can be written with \u003c. */
-static bool guarded(tug_cs *s, unsigned char b) {
-    static const char *const never[] = {"</parameter", "<parameter="};
-    for (int i = 0; i < 2; i++) {
-        const char expected = never[i][s->guard[i]];
-        s->guard[i] =
-            b == (unsigned char)expected ? (uint8_t)(s->guard[i] + 1) : b == '<';
-        if (!never[i][s->guard[i]]) return false;
-    }
-    return true;
+bool tug_cs_guard(uint8_t *n, const char *never, unsigned char b) {
+    *n = b == (unsigned char)never[*n] ? (uint8_t)(*n + 1) : b == '<';
+    return never[*n] != '\0';
 }
 
+/* A JSON string must not hold tags that the parser would take for the end of the value, or
+ * for the beginning of a nested call. */
 static bool json_byte(tug_cs *s, unsigned char b) {
-    if (!guarded(s, b)) return false;
+    if (!tug_cs_guard(&s->guard[0], "</parameter", b)) return false;
+    if (!tug_cs_guard(&s->guard[1], "<parameter=", b)) return false;
     if (b == '\n' && tug_walk_complete(&s->walk)) {
         tug_cs_fix(s, TUG_FIX_PARAM_END, 1);
         return true;

@@ -62,7 +62,7 @@ typedef enum tug_cs_pending {
 typedef struct tug_cs {
     uint8_t mode, fixed, pending;
     uint8_t utf8_left;   /* content: bytes that the character lacks */
-    uint8_t guard[2];    /* JSON value: of </parameter and of <parameter= */
+    uint8_t guard[2];    /* JSON: how much there is of what must not be in it */
     uint8_t closers;     /* raw: of the three last tags, inside of a nested call */
     bool line_start;     /* the next byte, or the tag that was begun, begins a line */
     bool fresh;          /* content: only white space since the start */
@@ -109,6 +109,10 @@ struct tug_constraint {
 bool tug_cs_content(const tug_cs_rules *r, tug_cs *s, unsigned char b);
 bool tug_cs_call(const tug_cs_rules *r, tug_cs *s, unsigned char b);
 bool tug_cs_raw(const tug_cs_rules *r, tug_cs *s, unsigned char b);
+
+/* *n counts how much there is of a tag that must not be in JSON; false: all of it.  It can be
+ * written with \u003c, and so it is in what a schema fixes (schema_finish.c). */
+bool tug_cs_guard(uint8_t *n, const char *never, unsigned char b);
 
 void tug_cs_fix(tug_cs *s, tug_cs_fixed text, unsigned pos);
 void tug_cs_begin_name(const tug_cs_rules *r, tug_cs *s);

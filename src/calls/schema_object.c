@@ -30,7 +30,7 @@ static tug_status no_memory(tug_err *err) {
 static bool needs_escape(tug_str s) {
     for (size_t i = 0; i < s.n; i++) {
         const unsigned char c = (unsigned char)s.p[i];
-        if (c < 0x20 || c == '"' || c == '\\') return true;
+        if (c < 0x20 || c == '"' || c == '\\' || c == '<') return true;
     }
     return false;
 }
@@ -52,8 +52,7 @@ static tug_status key_text(tug_build *b, tug_str name, tug_str *out, tug_err *er
     tug_json_write_str(&w, name);
     tug_status status = tug_buf_ok(&text, err);
     if (status == TUG_OK) {
-        *out = tug_arena_copy(&b->r->arena, tug_str_make(text.p + 1, text.n - 2));
-        if (!out->p) status = no_memory(err);
+        status = tug_build_json(b, tug_str_make(text.p + 1, text.n - 2), out, err);
     }
     tug_buf_free(&text);
     return status;

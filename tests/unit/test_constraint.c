@@ -549,6 +549,38 @@ static void test_a_named_call_is_the_only_one(void **state) {
     stop(&f);
 }
 
+/* JSON with tags that the parser would find in it; a schema that asks for them. */
+static void test_tags_inside_of_json(void **state) {
+    (void)state;
+    static const char schema[] =
+        "{\"type\":\"object\",\"properties\":{\"<tool_call>\":{\"type\":\"object\","
+        "\"properties\":{\"a\":{\"const\":\"<b></parameter>\"}},\"required\":[\"a\"]}},"
+        "\"required\":[\"<tool_call>\"]}";
+    static const char as_parameter[] =
+        "{\"properties\":{\"path\":{\"type\":\"object\",\"properties\":{\"<parameter=k>"
+        "\":"
+        "{\"const\":\"<b></parameter>\"}},\"required\":[\"<parameter=k>\"]}}}";
+    fixture f;
+    start(&f, TUG_TOOLS_AUTO, read_file);
+    f.spec.format = TUG_FORMAT_JSON;
+    refuse_after(&f, "{\"a\":\"<tool_call", ">");
+    allow(&f, "{\"a\":\"\\u003ctool_call><function=list></function>\"}");
+    assert_int_equal(
+        parse(&f, tug_str_of("{\"a\":\"\\u003ctool_call><function=list></function>\"}"))
+            .begun,
+        0);
+    stop(&f);
+    start_format(&f, schema);
+    allow(&f, "{\"\\u003ctool_call>\":{\"a\":\"<b>\\u003c/parameter>\"}}");
+    assert_true(tug_constraint_may_end(f.c));
+    stop(&f);
+    start(&f, TUG_TOOLS_AUTO, as_parameter);
+    is_call(&f,
+            OPEN P("path") "{\"\\u003cparameter=k>\":\"<b>\\u003c/parameter>\"}" E CLOSE,
+            "{\"path\":{\"<parameter=k>\":\"<b></parameter>\"}}");
+    stop(&f);
+}
+
 static void test_alternatives(void **state) {
     (void)state;
     fixture f;
@@ -846,6 +878,7 @@ int main(void) {
         cmocka_unit_test(test_keys_inside_of_values),
         cmocka_unit_test(test_names_too_long_for_a_tag),
         cmocka_unit_test(test_a_named_call_is_the_only_one),
+        cmocka_unit_test(test_tags_inside_of_json),
         cmocka_unit_test(test_alternatives),
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_json_is_bounded),

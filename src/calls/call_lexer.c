@@ -101,15 +101,34 @@ static tug_lexeme take(tug_str *in, tug_lexeme_kind kind, size_t n) {
     return out;
 }
 
+/* What was begun is no tag.  White space at its end means what it means anywhere: the next
+ * tag may begin a line. */
+static tug_lexeme give_up(tug_call_lexer *lx, size_t n) {
+    size_t space = 0;
+    while (tug_lex_is_space(lx->part[n - 1 - space])) space++;
+    lx->n = space > 0 ? n : 0;
+    lx->space = space;
+    return (tug_lexeme){TUG_LEX_OTHER, {lx->part, n - space}};
+}
+
+static tug_lexeme lex_space(tug_call_lexer *lx) {
+    const tug_lexeme out = {TUG_LEX_SPACE, {lx->part + lx->n - lx->space, lx->space}};
+    lx->n = lx->space = 0;
+    return out;
+}
+
 /* Goes on with the tag in lx->part. */
 static tug_lexeme lex_tag(tug_call_lexer *lx, tug_str *in) {
     while (in->n > 0) {
         lx->part[lx->n++] = *in->p;
         tug_lexeme out = {TUG_LEX_OTHER, {lx->part, lx->n}};
         const verdict v = judge(lx, &out.kind);
-        if (v == NO_TAG) out.kind = TUG_LEX_OTHER;
-        if (v == NO_TAG || v == WHOLE_BEFORE_LAST) out.bytes.n--;
-        if (v == OPEN_TAG || v == WHOLE_TAG) *in = tug_str_make(in->p + 1, in->n - 1);
+        if (v == NO_TAG) return give_up(lx, lx->n - 1);
+        if (v == WHOLE_BEFORE_LAST) {
+            out.bytes.n--;
+        } else {
+            *in = tug_str_make(in->p + 1, in->n - 1);
+        }
         if (v == OPEN_TAG) continue;
         lx->n = 0;
         return out;
@@ -128,6 +147,7 @@ static tug_lexeme lex_other(tug_str *in) {
 }
 
 tug_lexeme tug_call_lex(tug_call_lexer *lx, tug_str *in, unsigned want) {
+    if (lx->space > 0) return lex_space(lx);
     if (in->n == 0) return (tug_lexeme){TUG_LEX_MORE, {0}};
     if (lx->n > 0) return lex_tag(lx, in);
     if (*in->p != '<') return lex_other(in);

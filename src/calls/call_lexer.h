@@ -1,7 +1,8 @@
 /* call_lexer.h - the tags of tool calls in bytes that arrive in pieces.
  *
  * Cuts the bytes into tags, white space and everything else.  A tag holds only one '<', so
- * what turns out to be none goes back as OTHER and nothing is looked at twice.
+ * what turns out to be none goes back as OTHER, the white space at its end as SPACE, and
+ * nothing is looked at twice.  Plain data: a copy is a clone.
  * SPDX-License-Identifier: MIT */
 #ifndef TUG_CALLS_CALL_LEXER_H
 #define TUG_CALLS_CALL_LEXER_H
@@ -32,13 +33,21 @@ typedef struct tug_lexeme {
 
 /* Which tags are looked for: bits of kinds.  Malformed closers come with PARAM_END. */
 #define TUG_LEX_BIT(kind) (1u << (kind))
+#define TUG_LEX_ALL                                              \
+    (TUG_LEX_BIT(TUG_LEX_TOOL) | TUG_LEX_BIT(TUG_LEX_TOOL_END) | \
+     TUG_LEX_BIT(TUG_LEX_FUNC) | TUG_LEX_BIT(TUG_LEX_FUNC_END) | \
+     TUG_LEX_BIT(TUG_LEX_PARAM) | TUG_LEX_BIT(TUG_LEX_PARAM_END))
 
-enum { TUG_TAG_MAX = 512 }; /* bytes; what is longer is no tag */
+enum {
+    TUG_TAG_MAX = 512, /* bytes; what is longer is no tag */
+    TUG_NAME_MAX = 400 /* of a name that the constraint has the model write */
+};
 
 typedef struct tug_call_lexer {
-    char part[TUG_TAG_MAX]; /* (n,): a tag begun and not complete */
-    size_t n;
+    size_t n;      /* bytes of a tag begun and not complete */
+    size_t space;  /* of those, white space at the end of what was no tag: comes next */
     unsigned want; /* what it may still become: bits of kinds */
+    char part[TUG_TAG_MAX];
 } tug_call_lexer;
 
 /* Takes the next lexeme off the front of *in. */

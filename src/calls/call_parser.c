@@ -43,7 +43,6 @@ static tug_status flush_args(tug_call_parser *p, tug_err *err) {
 static tug_status put_text(tug_call_parser *p, tug_str s, tug_err *err) {
     if (s.n == 0) return TUG_OK;
     tug_buf_str(&p->text, s);
-    p->text_nl = s.p[s.n - 1] == '\n';
     return p->text.n >= PIECE_BYTES ? flush_text(p, false, err) : TUG_OK;
 }
 
@@ -84,7 +83,6 @@ static tug_status end_call(tug_call_parser *p, bool complete, tug_err *err) {
     p->in_call = false;
     p->state = TUG_CALL_TEXT;
     p->text_fresh = true;
-    p->text_nl = false;
     p->closer_next = false;
     if (complete) p->n_calls++;
     return p->sink.end(p->sink.ud, complete, err);
@@ -107,7 +105,7 @@ static bool ends_with_newline(tug_str s) {
 /* Does a tag behind the queue's first n items begin a line?  White space at the beginning
  * of the text, or after a call, counts as one. */
 static bool text_at_line_start(const tug_call_parser *p, size_t n) {
-    if (n == 0) return p->text_fresh || p->text_nl;
+    if (n == 0) return p->text_fresh;
     if (tug_call_queue_kind(&p->queue, n - 1) != TUG_LEX_SPACE) return false;
     return (n == 1 && p->text_fresh) ||
            ends_with_newline(tug_call_queue_bytes(&p->queue, n - 1));
@@ -280,9 +278,7 @@ static tug_status settle(tug_call_parser *p, tug_err *err) {
 /* The tags that can mean something at this place: others need not be held back. */
 static unsigned wanted(const tug_call_parser *p) {
     if (p->tools.n == 0) return 0;
-    const unsigned in_value =
-        BITS2(TOOL, TOOL_END) | BITS2(FUNC, FUNC_END) | BITS2(PARAM, PARAM_END);
-    if (p->state != TUG_CALL_TEXT) return in_value;
+    if (p->state != TUG_CALL_TEXT) return TUG_LEX_ALL;
     size_t last = p->queue.n; /* behind the last tag that waits */
     if (last > 0 && tug_call_queue_kind(&p->queue, last - 1) == TUG_LEX_SPACE) last--;
     unsigned want = TUG_LEX_BIT(TUG_LEX_TOOL);
@@ -294,11 +290,15 @@ static unsigned wanted(const tug_call_parser *p) {
     return want | BITS2(PARAM, FUNC_END) | TUG_LEX_BIT(TUG_LEX_TOOL_END);
 }
 
+/* Something that is no tag follows what waits: then nothing waits any more. */
+static tug_status end_waiting(tug_call_parser *p, tug_err *err) {
+    if (p->queue.n == 0) return TUG_OK;
+    tug_call_queue_push(&p->queue, TUG_LEX_OTHER, (tug_str){0});
+    return settle(p, err);
+}
+
 static tug_status take_other(tug_call_parser *p, tug_str bytes, tug_err *err) {
-    if (p->queue.n > 0) { /* decides about what waits; nothing waits for more after it */
-        tug_call_queue_push(&p->queue, TUG_LEX_OTHER, (tug_str){0});
-        TUG_TRY(settle(p, err));
-    }
+    TUG_TRY(end_waiting(p, err));
     return put_other(p, bytes, err);
 }
 
@@ -313,12 +313,11 @@ static tug_status take_space(tug_call_parser *p, tug_str bytes, tug_err *err) {
         if (p->state == TUG_CALL_VALUE && alone) n = bytes.n; /* goes out at once */
         if (n > bytes.n) n = bytes.n;
         if (n == 0) {
-            TUG_TRY(take_other(p, tug_str_make(bytes.p, 1), err));
-            n = 1;
-        } else {
-            tug_call_queue_push(&p->queue, TUG_LEX_SPACE, tug_str_make(bytes.p, n));
-            TUG_TRY(settle(p, err));
+            TUG_TRY(end_waiting(p, err));
+            continue;
         }
+        tug_call_queue_push(&p->queue, TUG_LEX_SPACE, tug_str_make(bytes.p, n));
+        TUG_TRY(settle(p, err));
         bytes = tug_str_make(bytes.p + n, bytes.n - n);
     }
     return TUG_OK;

@@ -5,6 +5,7 @@
 #define TUG_CALLS_CALL_PARSER_IMPL_H
 
 #include "calls/call_args.h"
+#include "calls/call_names.h"
 #include "calls/call_parser.h"
 #include "calls/call_queue.h"
 
@@ -35,7 +36,6 @@ struct tug_call_parser {
     tug_status failed; /* the first failure; nothing works after it */
     bool in_call, finished, whole;
     bool text_fresh;  /* TEXT: only white space since the beginning or the last call */
-    bool text_nl;     /* TEXT: its last byte was a line end */
     bool closer_next; /* TEXT: the last call's </tool_call> may follow */
     bool value_fresh; /* VALUE: no byte of it yet, also not its leading line end */
 };
@@ -58,6 +58,5 @@ void tug_call_nest_add(tug_call_parser *p, size_t i, size_t n);
 bool tug_call_is_declared(const tug_call_parser *p, size_t i);
 bool tug_call_is_function(const tug_call_parser *p, size_t i);
 bool tug_call_is_parameter(const tug_call_queue *q, const tug_tool *tool, size_t i);
-const tug_tool *tug_call_find_tool(tug_tools tools, tug_str name);
 
 #endif

@@ -11,21 +11,6 @@
 
 /* ---- names ------------------------------------------------------------------------ */
 
-const tug_tool *tug_call_find_tool(tug_tools tools, tug_str name) {
-    for (size_t i = 0; i < tools.n; i++) {
-        if (tug_str_eq(tools.tool[i].name, name)) return &tools.tool[i];
-    }
-    return NULL;
-}
-
-/* A template's unrendered `{{ name }}` and its like are no names. */
-static bool is_plain(tug_str name) {
-    for (size_t i = 0; i < name.n; i++) {
-        if (name.p[i] == '\0' || strchr("{}\"' \t\r\n", name.p[i])) return false;
-    }
-    return true;
-}
-
 bool tug_call_is_declared(const tug_call_parser *p, size_t i) {
     const tug_str name = tug_lexeme_name(tug_call_queue_bytes(&p->queue, i));
     return tug_call_find_tool(p->tools, name) != NULL;
@@ -33,22 +18,18 @@ bool tug_call_is_declared(const tug_call_parser *p, size_t i) {
 
 bool tug_call_is_function(const tug_call_parser *p, size_t i) {
     const tug_str name = tug_lexeme_name(tug_call_queue_bytes(&p->queue, i));
-    return is_plain(name) || tug_call_is_declared(p, i);
-}
-
-static bool is_declared_key(const tug_tool *tool, tug_str key) {
-    return tool && tug_schema_property(tool->parameters, key);
+    return tug_call_name_is_plain(name) || tug_call_is_declared(p, i);
 }
 
 bool tug_call_is_parameter(const tug_call_queue *q, const tug_tool *tool, size_t i) {
     const tug_str key = tug_lexeme_name(tug_call_queue_bytes(q, i));
-    return is_plain(key) || is_declared_key(tool, key);
+    return tug_call_name_is_plain(key) || tug_call_has_key(tool, key);
 }
 
 /* A key of this call's tool that has no value yet. */
 static bool is_expected(const tug_call_parser *p, size_t i) {
     const tug_str key = tug_lexeme_name(tug_call_queue_bytes(&p->queue, i));
-    return is_declared_key(p->tool, key) && !tug_key_set_has(&p->args.seen, key);
+    return tug_call_has_key(p->tool, key) && !tug_key_set_has(&p->args.seen, key);
 }
 
 /* ---- where things stand ----------------------------------------------------------- */

@@ -6,14 +6,11 @@
 #include <stdlib.h>
 
 #include "base/sys.h"
+#include "calls/call_names.h"
+#include "calls/call_queue.h"
 #include "calls/constraint_state.h"
 
-struct tug_constraint {
-    tug_cs_rules r;
-    tug_cs s;
-};
-
-_Static_assert(sizeof(tug_cs) <= 1024, "a state is copied for every token that is tried");
+_Static_assert(sizeof(tug_cs) <= 1536, "a state is copied for every token that is tried");
 
 /* ---- content ------------------------------------------------------------------------- */
 
@@ -28,6 +25,10 @@ static bool forced_byte(const tug_cs *s, unsigned char b) {
     return b == (s->line_start ? '<' : '\n');
 }
 
+static bool may_be_tool(const tug_cs *s) {
+    return (s->lexer.want & TUG_LEX_BIT(TUG_LEX_TOOL)) != 0;
+}
+
 static void count_utf8(tug_cs *s, unsigned char b) {
     if (b >= 0xc0) {
         s->utf8_left = (uint8_t)(b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3);
@@ -36,74 +37,81 @@ static void count_utf8(tug_cs *s, unsigned char b) {
     }
 }
 
-static bool plain_byte(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
-    if (forced(r, s) && !forced_byte(s, b)) return false;
-    if (s->content < TUG_CONTENT_MAX) s->content++;
-    count_utf8(s, b);
-    if (b == '<') {
-        tug_cs_begin_tag(s);
-        return true;
-    }
-    const bool space = tug_cs_is_space(b);
-    if (!space || s->spaces++ > 4096) s->pending = TUG_PEND_NONE;
-    s->fresh = s->fresh && space;
-    s->line_start = b == '\n' || s->fresh;
-    return true;
+/* The tags that mean something at this place, as for the parser. */
+static unsigned content_tags(const tug_cs *s) {
+    const bool function = s->line_start || s->pending == TUG_PEND_TOOL;
+    return TUG_LEX_BIT(TUG_LEX_TOOL) | (function ? TUG_LEX_BIT(TUG_LEX_FUNC) : 0);
 }
 
-static bool content_tag(const tug_cs_rules *r, tug_cs *s, tug_cs_tag tag) {
+static void content_text(tug_cs *s) {
     s->pending = TUG_PEND_NONE;
-    if (tag == TUG_TAG_TOOL) {
-        if (r->forbid) return false;
-        s->pending = TUG_PEND_TOOL;
-        s->spaces = 0;
-        if (s->tag_line) tug_cs_fix(s, TUG_FIX_FUNC, 0);
-        s->bare = false;
-    } else if (tag == TUG_TAG_FUNC) {
-        const uint32_t tool = tug_cs_named_tool(r, s);
-        if (r->forbid || tool == TUG_NO_RULE) return true;
-        s->bare = true;
-        tug_cs_begin_call(r, s, tool);
+    s->fresh = s->line_start = false;
+    s->spaces = 0;
+}
+
+static void content_space(tug_cs *s, tug_str space) {
+    for (size_t i = 0; i < space.n; i++) {
+        if (s->spaces < TUG_CALL_SPACE_MAX) {
+            s->spaces++;
+        } else {
+            content_text(s);
+        }
+        s->line_start = space.p[i] == '\n' || s->fresh;
     }
+}
+
+static bool content_tag(const tug_cs_rules *r, tug_cs *s, tug_lexeme tag) {
+    const bool line = s->line_start;
+    content_text(s);
+    if (tag.kind == TUG_LEX_TOOL) {
+        s->pending = TUG_PEND_TOOL;
+        if (line) tug_cs_fix(s, TUG_FIX_FUNC, 0);
+        return !r->forbid;
+    }
+    const tug_str name = tug_lexeme_name(tag.bytes);
+    if (!tug_call_find_tool(r->tools.offered, name)) return true;
+    uint32_t tool = 0;
+    while (tool < r->tools.names.n && !tug_str_eq(r->tools.names.p[tool].text, name)) {
+        tool++;
+    }
+    if (tool == r->tools.names.n) return false; /* a call of what may not be called */
+    s->bare = true;
+    tug_cs_begin_call(r, s, tool);
     return true;
 }
 
-/* <function= or <parameter= has been read: a call after <tool_call>, perhaps one at the
- * beginning of a line, else text. */
-static void begin_name_in_content(const tug_cs_rules *r, tug_cs *s) {
-    const bool function = s->tag == TUG_TAG_FUNC;
-    if (function && s->pending == TUG_PEND_TOOL) {
-        s->bare = false;
+/* A tag was begun.  After <tool_call> it may be <function=, then only names of tools come. */
+static bool content_more(const tug_cs_rules *r, tug_cs *s, bool must) {
+    static const char function[] = "<function=";
+    if (must && !may_be_tool(s)) return false;
+    if (s->pending == TUG_PEND_TOOL && s->lexer.n == sizeof function - 1 &&
+        s->lexer.want & TUG_LEX_BIT(TUG_LEX_FUNC)) {
+        s->lexer.n = 0;
         tug_cs_begin_name(r, s);
-    } else if (!function || !s->tag_line) {
-        s->watch = TUG_WATCH_NONE;
-        s->pending = TUG_PEND_NONE;
-        s->line_start = s->fresh = false;
     }
+    return true;
 }
 
 bool tug_cs_content(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
-    if (s->watch == TUG_WATCH_NONE) return plain_byte(r, s, b);
-    const bool must = forced(r, s);
-    const bool in_name = s->watch == TUG_WATCH_NAME;
-    const tug_cs_tag tag = tug_cs_tag_byte(r, s, b);
-    if (must &&
-        !(tag == TUG_TAG_TOOL || (tag == TUG_TAG_OPEN && s->tag == TUG_TAG_TOOL))) {
-        return false;
+    const char c = (char)b;
+    tug_str in = tug_str_make(&c, 1);
+    const bool in_tag = s->lexer.n > 0;
+    const bool must = forced(r, s) && (!in_tag || may_be_tool(s));
+    if (must && !in_tag && !forced_byte(s, b)) return false;
+    if (s->content < TUG_CONTENT_MAX) s->content++;
+    count_utf8(s, b);
+    for (;;) {
+        const tug_lexeme x = tug_call_lex(&s->lexer, &in, content_tags(s));
+        switch (x.kind) {
+        case TUG_LEX_MORE: return s->lexer.n == 0 || content_more(r, s, must);
+        case TUG_LEX_OTHER:
+            if (must && in_tag) return false;
+            content_text(s);
+            break;
+        case TUG_LEX_SPACE: content_space(s, x.bytes); break;
+        default: return content_tag(r, s, x);
+        }
     }
-    if (tag == TUG_TAG_OPEN) {
-        if (!in_name && s->watch == TUG_WATCH_NAME) begin_name_in_content(r, s);
-        return true;
-    }
-    s->fresh = false;
-    const bool line = tag == TUG_TAG_BAD_CLOSER && b == '\n'; /* not part of the tag */
-    if (tag == TUG_TAG_NO || line) { /* a name that was none may have ended with a line */
-        s->line_start = in_name && s->line_start;
-        s->pending = TUG_PEND_NONE;
-        return plain_byte(r, s, b);
-    }
-    s->line_start = false;
-    return content_tag(r, s, tag);
 }
 
 /* ---- around calls -------------------------------------------------------------------- */
@@ -125,13 +133,19 @@ static bool after_byte(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
     return b == (line ? '<' : '\n');
 }
 
+/* In the value of response_format the parser would take this tag for that of a call. */
+static bool format_byte(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
+    if (r->tools.offered.n && !tug_cs_guard(&s->guard[0], "<tool_call>", b)) return false;
+    return tug_walk_step(&s->walk, b);
+}
+
 /* A value of response_format, or a call instead. */
 static bool start_byte(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
     if (b == '<' && r->tools.names.n && !r->forbid) {
         tug_cs_fix(s, TUG_FIX_TOOL, 1);
         return true;
     }
-    if (!tug_cs_is_space(b)) s->mode = TUG_CS_FORMAT;
+    if (!tug_lex_is_space((char)b)) s->mode = TUG_CS_FORMAT;
     return tug_walk_step(&s->walk, b);
 }
 
@@ -140,7 +154,7 @@ static bool step(const tug_cs_rules *r, tug_cs *s, unsigned char b) {
     case TUG_CS_OFF: return true;
     case TUG_CS_CONTENT: return tug_cs_content(r, s, b);
     case TUG_CS_START: return start_byte(r, s, b);
-    case TUG_CS_FORMAT: return tug_walk_step(&s->walk, b);
+    case TUG_CS_FORMAT: return format_byte(r, s, b);
     case TUG_CS_AFTER:
     case TUG_CS_AFTER_LINE:
     case TUG_CS_AFTER_TAG: return after_byte(r, s, b);
@@ -160,12 +174,13 @@ static bool usable_name(tug_str name) {
 }
 
 typedef struct named_rule {
-    tug_str name;
+    const tug_tool *tool;
     uint32_t rule;
 } named_rule;
 
 static int order(const void *x, const void *y) {
-    const tug_str a = ((const named_rule *)x)->name, b = ((const named_rule *)y)->name;
+    const tug_str a = ((const named_rule *)x)->tool->name,
+                  b = ((const named_rule *)y)->tool->name;
     const size_t n = a.n < b.n ? a.n : b.n;
     const int cmp = n ? memcmp(a.p, b.p, n) : 0;
     return cmp ? cmp : a.n < b.n ? -1 : a.n > b.n;
@@ -227,28 +242,31 @@ static tug_status add_tools(tug_cs_rules *r, tug_tools tools, tug_str only,
     for (size_t i = 0; i < tools.n && status == TUG_OK; i++) {
         const tug_tool *const tool = &tools.tool[i];
         if (only.n && !tug_str_eq(only, tool->name)) continue;
+        if (tug_call_find_tool(tools, tool->name) != tool) continue; /* its second */
         if (!usable_name(tool->name)) {
             tug_rules_warn(&r->rules, TUG_WARN_NAME,
                            "a tool or a parameter has a name that cannot be written in a "
                            "call; it is left out");
             continue;
         }
-        list[n].name = tool->name;
+        list[n].tool = tool;
         status = parameters_rule(&r->rules, tool->parameters, &list[n++].rule, err);
     }
     if (n) qsort(list, n, sizeof *list, order);
     tug_rule_text *const names = tug_arena_array(&r->rules.arena, n, sizeof *names);
+    const tug_tool **const tool = tug_arena_array(&r->rules.arena, n, sizeof *tool);
     uint32_t *const rule = tug_arena_array(&r->rules.arena, n, sizeof *rule);
-    if (!names || !rule) {
+    if (!names || !tool || !rule) {
         status = TUG_FAIL(err, TUG_ENOMEM, "out of memory for the names of the tools");
     }
     for (uint32_t i = 0; i < n && status == TUG_OK; i++) {
-        names[i] = (tug_rule_text){list[i].name, UINT32_MAX};
+        names[i] = (tug_rule_text){list[i].tool->name, UINT32_MAX};
+        tool[i] = list[i].tool;
         rule[i] = list[i].rule;
         drop_unnameable(&r->rules, r->rules.rule[rule[i]].object);
     }
     tug_free(list);
-    if (status == TUG_OK) r->tools = (tug_cs_tools){{names, n}, rule};
+    if (status == TUG_OK) r->tools = (tug_cs_tools){tools, {names, n}, tool, rule};
     return status;
 }
 
@@ -342,15 +360,20 @@ tug_str tug_constraint_warnings(const tug_constraint *c) {
 bool tug_constraint_is_free(const tug_constraint *c) {
     const tug_cs *const s = &c->s;
     if (s->mode == TUG_CS_OFF) return true;
-    if (s->mode != TUG_CS_CONTENT || s->watch != TUG_WATCH_NONE) return false;
+    if (s->mode != TUG_CS_CONTENT || s->lexer.n > 0) return false;
     return !c->r.must_call || s->n_calls > 0 ||
            s->content + TUG_TOKEN_MAX <= TUG_CONTENT_MAX;
 }
 
 /* Text outside of tags, where no byte but '<' can matter. */
 static bool only_text(const tug_constraint *c) {
-    return c->s.mode == TUG_CS_RAW && c->s.watch == TUG_WATCH_NONE &&
-           c->s.pending == TUG_PEND_NONE;
+    return c->s.mode == TUG_CS_RAW && c->s.lexer.n == 0 && c->s.pending == TUG_PEND_NONE;
+}
+
+static void copy_state(tug_cs *to, const tug_cs *from) {
+    memcpy(to, from,
+           offsetof(tug_cs, walk.frame) + from->walk.depth * sizeof(tug_walk_frame));
+    memcpy(&to->lexer, &from->lexer, offsetof(tug_call_lexer, part) + from->lexer.n);
 }
 
 bool tug_constraint_allows(const tug_constraint *c, tug_str bytes) {
@@ -361,8 +384,7 @@ bool tug_constraint_allows(const tug_constraint *c, tug_str bytes) {
         }
     }
     tug_cs s;
-    memcpy(&s, &c->s,
-           offsetof(tug_cs, walk.frame) + c->s.walk.depth * sizeof(tug_walk_frame));
+    copy_state(&s, &c->s);
     for (size_t i = 0; i < bytes.n; i++) {
         if (!step(&c->r, &s, (unsigned char)bytes.p[i])) return false;
     }
@@ -378,8 +400,7 @@ bool tug_constraint_may_end(const tug_constraint *c) {
     case TUG_CS_CONTENT: return !c->r.must_call;
     case TUG_CS_FORMAT: return tug_walk_complete(&s->walk);
     case TUG_CS_RAW:
-        return s->closers == 3 && s->watch == TUG_WATCH_NONE &&
-               tug_walk_may_close(&s->walk);
+        return s->closers == 3 && s->lexer.n == 0 && tug_walk_may_close(&s->walk);
     default: return false;
     }
 }

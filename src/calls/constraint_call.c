@@ -31,6 +31,7 @@ void tug_cs_begin_call(const tug_cs_rules *r, tug_cs *s, uint32_t tool) {
     s->walk.free_depth = 0;
     tug_walk_open(&s->walk, r->tools.rule[tool]);
     s->walk.base = 1;
+    s->tool = r->tools.tool[tool];
     tug_cs_fix(s, TUG_FIX_NAME_LINE, 0);
 }
 
@@ -58,19 +59,16 @@ static bool rest_allowed(const tug_cs *s) {
     return false;
 }
 
-static const tug_rule_object *arguments(const tug_cs *s) {
-    return s->walk.rules->rule[s->walk.frame[0].rule].object;
-}
-
 static bool key_possible(const tug_cs *s) {
-    return tug_walk_any_key(&s->walk, 0, arguments(s)->n_key, true) || rest_allowed(s);
+    return tug_walk_any_key(&s->walk, 0, tug_cs_arguments(s)->n_key, true) ||
+           rest_allowed(s);
 }
 
 static void begin_key(tug_cs *s) {
     s->mode = TUG_CS_KEY;
     s->pos = 0;
     s->lo = 0;
-    s->hi = arguments(s)->n_key;
+    s->hi = tug_cs_arguments(s)->n_key;
 }
 
 static bool is_name_byte(unsigned char b) {
@@ -89,7 +87,7 @@ static void choose_value(tug_cs *s, uint32_t key) {
         same = same && child == s->rule;
     }
     const tug_rule_texts *const joined =
-        key == TUG_WALK_REST ? NULL : &arguments(s)->key[key].raw;
+        key == TUG_WALK_REST ? NULL : &tug_cs_arguments(s)->key[key].raw;
     s->texts = &s->walk.rules->rule[s->rule].raw;
     s->live = UINT16_MAX;
     if (!same && joined && joined->n) {
@@ -108,7 +106,7 @@ void tug_cs_take_key(tug_cs *s, uint32_t key) {
 }
 
 static bool key_byte(tug_cs *s, unsigned char b) {
-    const tug_rule_object *const o = arguments(s);
+    const tug_rule_object *const o = tug_cs_arguments(s);
     const bool listed = s->lo < s->hi && o->key[s->lo].text.n == s->pos;
     if (b == '>') {
         const bool allowed =
@@ -170,21 +168,16 @@ static bool texts_byte(tug_cs *s, unsigned char b) {
     return any_text(s, s->lo, s->hi);
 }
 
-/* A JSON string must not hold tags that the parser would take for the end of the value, or
- * for the beginning of a nested call.  They can be written with \u003c. */
-static bool guarded(tug_cs *s, unsigned char b) {
-    static const char *const never[] = {"</parameter", "<parameter="};
-    for (int i = 0; i < 2; i++) {
-        const char expected = never[i][s->guard[i]];
-        s->guard[i] =
-            b == (unsigned char)expected ? (uint8_t)(s->guard[i] + 1) : b == '<';
-        if (!never[i][s->guard[i]]) return false;
-    }
-    return true;
+bool tug_cs_guard(uint8_t *n, const char *never, unsigned char b) {
+    *n = b == (unsigned char)never[*n] ? (uint8_t)(*n + 1) : b == '<';
+    return never[*n] != '\0';
 }
 
+/* A JSON string must not hold tags that the parser would take for the end of the value, or
+ * for the beginning of a nested call. */
 static bool json_byte(tug_cs *s, unsigned char b) {
-    if (!guarded(s, b)) return false;
+    if (!tug_cs_guard(&s->guard[0], "</parameter", b)) return false;
+    if (!tug_cs_guard(&s->guard[1], "<parameter=", b)) return false;
     if (b == '\n' && tug_walk_complete(&s->walk)) {
         tug_cs_fix(s, TUG_FIX_PARAM_END, 1);
         return true;

@@ -5,6 +5,7 @@
 #ifndef TUG_CALLS_CONSTRAINT_STATE_H
 #define TUG_CALLS_CONSTRAINT_STATE_H
 
+#include "calls/call_lexer.h"
 #include "calls/constraint.h"
 #include "calls/json_walk.h"
 
@@ -12,8 +13,7 @@ enum {
     /* Content that an answer which must call may have before the call is forced: about 512
      * tokens.  TUG_TOKEN_MAX bytes before it every token is asked about. */
     TUG_CONTENT_MAX = 2048,
-    TUG_TOKEN_MAX = 512,
-    TUG_NAME_MAX = 400 /* bytes of a name; the parser takes tags of 512 */
+    TUG_TOKEN_MAX = 512
 };
 
 typedef enum tug_cs_mode {
@@ -48,14 +48,6 @@ typedef enum tug_cs_fixed {
     TUG_FIX_TOOL_LATE  /* </tool_call> after a bare call */
 } tug_cs_fixed;
 
-/* What a '<' in free text or in a raw string has become. */
-typedef enum tug_cs_watch {
-    TUG_WATCH_NONE,
-    TUG_WATCH_TAG,   /* s->pos bytes of one of the tags */
-    TUG_WATCH_NAME,  /* a name after <function= or <parameter= */
-    TUG_WATCH_CLOSER /* </parameter and bytes that do not belong there */
-} tug_cs_watch;
-
 /* A tag whose meaning depends on the next one. */
 typedef enum tug_cs_pending {
     TUG_PEND_NONE,
@@ -68,32 +60,34 @@ typedef enum tug_cs_pending {
 } tug_cs_pending;
 
 typedef struct tug_cs {
-    uint8_t mode, fixed, watch, tag, pending;
+    uint8_t mode, fixed, pending;
     uint8_t utf8_left;   /* content: bytes that the character lacks */
-    uint8_t guard[2];    /* JSON value: of </parameter and of <parameter= */
+    uint8_t guard[2];    /* JSON: how much there is of what must not be in it */
     uint8_t closers;     /* raw: of the three last tags, inside of a nested call */
-    bool line_start;     /* the next byte begins a line */
-    bool fresh;          /* content: only white space since the start or the last call */
-    bool tag_line;       /* the '<' began a line */
+    bool line_start;     /* the next byte, or the tag that was begun, begins a line */
+    bool fresh;          /* content: only white space since the start */
     bool bare;           /* the call has no <tool_call> */
-    bool plain, trailed; /* of the name: nothing odd in it; white space came after it */
-    bool after_function; /* raw: a nested call ended */
+    bool pending_line;   /* raw: the pending tag began a line */
     bool line_ended;     /* raw: a line end came after the pending tag */
-    uint16_t functions, params; /* raw: nested ones that are open */
-    uint16_t spaces;            /* after the pending tag */
-    uint16_t pos;               /* in a fixed text, tag, name or key */
-    uint16_t tag_bytes;
+    bool after_function; /* raw: a nested call ended */
+    uint16_t spaces;     /* white space since the last byte that is none */
+    uint16_t pos;        /* in a fixed text, name or key */
     uint16_t live;
     uint32_t lo, hi; /* names, keys or texts that agree so far */
     uint32_t rule;   /* of the parameter's value */
     uint32_t content, n_calls;
+    uint32_t functions, params; /* raw: nested ones that are open */
+    const tug_tool *tool;       /* of the open call */
     const tug_rule_texts *texts;
-    tug_walk walk; /* last, because its open frames are all that is copied of it */
+    tug_walk walk;        /* of which only the open frames are copied, */
+    tug_call_lexer lexer; /* and only what was begun of a tag */
 } tug_cs;
 
 typedef struct tug_cs_tools {
-    tug_rule_texts names; /* sorted */
-    const uint32_t *rule; /* (names.n,) */
+    tug_tools offered;           /* all that the parser knows */
+    tug_rule_texts names;        /* sorted: those that may be called */
+    const tug_tool *const *tool; /* (names.n,) */
+    const uint32_t *rule;        /* (names.n,) */
 } tug_cs_tools;
 
 /* What does not change while the answer is written. */
@@ -105,10 +99,20 @@ typedef struct tug_cs_rules {
     bool format; /* the answer is a JSON value, if it is no call */
 } tug_cs_rules;
 
+/* Here for tests/fuzz/fuzz_constraint.c, which compares states with the parser's. */
+struct tug_constraint {
+    tug_cs_rules r;
+    tug_cs s;
+};
+
 /* One byte of content.  Of a call, up to its end.  False: not allowed. */
 bool tug_cs_content(const tug_cs_rules *r, tug_cs *s, unsigned char b);
 bool tug_cs_call(const tug_cs_rules *r, tug_cs *s, unsigned char b);
 bool tug_cs_raw(const tug_cs_rules *r, tug_cs *s, unsigned char b);
+
+/* *n counts how much there is of a tag that must not be in JSON; false: all of it.  It can be
+ * written with \u003c, and so it is in what a schema fixes (schema_finish.c). */
+bool tug_cs_guard(uint8_t *n, const char *never, unsigned char b);
 
 void tug_cs_fix(tug_cs *s, tug_cs_fixed text, unsigned pos);
 void tug_cs_begin_name(const tug_cs_rules *r, tug_cs *s);
@@ -118,30 +122,8 @@ void tug_cs_take_key(tug_cs *s, uint32_t key);
 void tug_cs_end_function(tug_cs *s);
 void tug_cs_end_call(tug_cs *s);
 
-/* ---- tags in free text and raw strings ------------------------------------------------ */
-
-typedef enum tug_cs_tag {
-    TUG_TAG_TOOL,
-    TUG_TAG_FUNC,
-    TUG_TAG_PARAM,
-    TUG_TAG_PARAM_END,
-    TUG_TAG_FUNC_END,
-    TUG_TAG_TOOL_END,
-    TUG_TAG_BAD_CLOSER,
-    TUG_TAG_OPEN, /* may become one */
-    TUG_TAG_NO    /* was none: the byte is to be looked at anew */
-} tug_cs_tag;
-
-static inline bool tug_cs_is_space(unsigned char b) {
-    return b == ' ' || b == '\t' || b == '\r' || b == '\n';
+static inline const tug_rule_object *tug_cs_arguments(const tug_cs *s) {
+    return s->walk.rules->rule[s->walk.frame[0].rule].object;
 }
-
-void tug_cs_begin_tag(tug_cs *s);
-tug_cs_tag tug_cs_tag_byte(const tug_cs_rules *r, tug_cs *s, unsigned char b);
-
-/* Of the name in a <function=NAME> or <parameter=KEY> that has just ended: the tool, the
- * key of the open call that may come now; TUG_NO_RULE: neither. */
-uint32_t tug_cs_named_tool(const tug_cs_rules *r, const tug_cs *s);
-uint32_t tug_cs_named_key(const tug_cs *s);
 
 #endif

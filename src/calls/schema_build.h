@@ -41,6 +41,10 @@ TUG_NODISCARD tug_status tug_build_object(tug_build *b, tug_rule *out, tug_err *
 TUG_NODISCARD tug_status tug_build_array(tug_build *b, tug_rule *out, tug_err *err);
 
 /* schema_finish.c */
+
+/* A copy of a JSON text that the schema fixes, with tags that may not be in one escaped. */
+TUG_NODISCARD tug_status tug_build_json(tug_build *b, tug_str json, tug_str *out,
+                                        tug_err *err);
 TUG_NODISCARD tug_status tug_build_texts(tug_build *b, tug_rule *out, tug_err *err);
 TUG_NODISCARD tug_status tug_rules_finish(tug_rules *r, uint32_t first, tug_err *err);
 

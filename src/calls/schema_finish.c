@@ -56,6 +56,38 @@ void tug_rule_narrow(tug_rule_texts texts, uint32_t pos, unsigned char byte, uin
     *lo = from;
 }
 
+/* ---- fixed texts ---------------------------------------------------------------------- */
+
+/* Tags that the constraint keeps out of JSON. */
+static bool begins_tag(tug_str s) {
+    return tug_str_starts(s, tug_str_of("</parameter")) ||
+           tug_str_starts(s, tug_str_of("<parameter=")) ||
+           tug_str_starts(s, tug_str_of("<tool_call>"));
+}
+
+static void escape_tags(tug_buf *out, tug_str json) {
+    for (size_t i = 0; i < json.n; i++) {
+        if (begins_tag(tug_str_make(json.p + i, json.n - i))) {
+            tug_buf_text(out, "\\u003c");
+        } else {
+            tug_buf_char(out, json.p[i]);
+        }
+    }
+}
+
+tug_status tug_build_json(tug_build *b, tug_str json, tug_str *out, tug_err *err) {
+    tug_buf text = {0};
+    const bool tags = memchr(json.p, '<', json.n) != NULL;
+    if (tags) escape_tags(&text, json);
+    tug_status status = tug_buf_ok(&text, err);
+    if (status == TUG_OK) {
+        *out = tug_arena_copy(&b->r->arena, tags ? tug_buf_view(&text) : json);
+        if (!out->p) status = no_memory(err);
+    }
+    tug_buf_free(&text);
+    return status;
+}
+
 static bool has(tug_str s, const char *what) {
     return memmem(s.p ? s.p : "", s.n, what, strlen(what)) != NULL;
 }

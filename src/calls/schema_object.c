@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/sys.h"
+#include "calls/call_lexer.h"
 #include "calls/schema_build.h"
 
 /* One mention of a key: in `properties`, or (schema NULL) in `required`. */
@@ -29,7 +30,7 @@ static tug_status no_memory(tug_err *err) {
 static bool needs_escape(tug_str s) {
     for (size_t i = 0; i < s.n; i++) {
         const unsigned char c = (unsigned char)s.p[i];
-        if (c < 0x20 || c == '"' || c == '\\') return true;
+        if (c < 0x20 || c == '"' || c == '\\' || c == '<') return true;
     }
     return false;
 }
@@ -40,7 +41,7 @@ static bool is_plain(tug_str name) {
         const unsigned char c = (unsigned char)name.p[i];
         if (c <= 0x20 || c == 0x7f || strchr("{}<>\"'\\", c)) return false;
     }
-    return name.n > 0;
+    return name.n > 0 && name.n <= TUG_NAME_MAX;
 }
 
 static tug_status key_text(tug_build *b, tug_str name, tug_str *out, tug_err *err) {
@@ -51,8 +52,7 @@ static tug_status key_text(tug_build *b, tug_str name, tug_str *out, tug_err *er
     tug_json_write_str(&w, name);
     tug_status status = tug_buf_ok(&text, err);
     if (status == TUG_OK) {
-        *out = tug_arena_copy(&b->r->arena, tug_str_make(text.p + 1, text.n - 2));
-        if (!out->p) status = no_memory(err);
+        status = tug_build_json(b, tug_str_make(text.p + 1, text.n - 2), out, err);
     }
     tug_buf_free(&text);
     return status;

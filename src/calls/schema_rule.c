@@ -249,10 +249,7 @@ static tug_status value_text(tug_build *b, const tug_json *v, tug_str *out,
     tug_json_writer w = tug_json_writer_make(&text, TUG_JSON_SPACED);
     tug_json_write_value(&w, v);
     tug_status status = tug_buf_ok(&text, err);
-    if (status == TUG_OK) {
-        *out = tug_arena_copy(&b->r->arena, tug_buf_view(&text));
-        if (!out->p) status = no_memory(err);
-    }
+    if (status == TUG_OK) status = tug_build_json(b, tug_buf_view(&text), out, err);
     tug_buf_free(&text);
     return status;
 }

@@ -398,6 +398,189 @@ static void test_strings_end_where_the_parser_ends_them(void **state) {
     stop(&f);
 }
 
+/* ---- where the parser sees a tag, the constraint does -------------------------------- */
+
+/* In a value: `text` is no tag, so the </function> after it is that of the call. */
+static void is_no_tag(fixture *f, const char *text, const char *in_json) {
+    char call[1024], want[1024];
+    (void)snprintf(call, sizeof call, OPEN P("path") "x\n%s</function>\n</tool_call>",
+                   text);
+    (void)snprintf(want, sizeof want, "{\"path\":\"x\\n%s\"}", in_json);
+    is_call(f, call, want);
+}
+
+/* It is one, with a </function> of its own. */
+static void is_tag(fixture *f, const char *text) {
+    char call[1024];
+    (void)snprintf(call, sizeof call, OPEN P("path") "x\n%s</function>\n</tool_call>",
+                   text);
+    allow(f, call);
+    assert_false(tug_constraint_may_end(f->c));
+}
+
+static void test_names_of_tags(void **state) {
+    (void)state;
+    fixture f;
+    start(&f, TUG_TOOLS_AUTO, read_file);
+    is_tag(&f, "<function= a b\t>\n");
+    is_no_tag(&f, "<function=\xFF>\n", "<function=\xEF\xBF\xBD>");
+    is_no_tag(&f, "<function=a\tb>\n", "<function=a\\tb>");
+    is_no_tag(&f, "<function=a\x7F>\n", "<function=a\x7F>");
+    is_no_tag(&f, "<function= >\n", "<function= >");
+    char text[520] = "<function=", json_text[520];
+    memset(text + 10, 'a', 502);
+    memcpy(text + 511, ">\n", 3); /* 512 bytes */
+    is_tag(&f, text);
+    memcpy(text + 511, "a>\n", 4);
+    memcpy(json_text, text, 513);
+    json_text[513] = '\0';
+    is_no_tag(&f, text, json_text);
+    stop(&f);
+}
+
+/* White space at the end of what looked like a tag is white space. */
+static void test_lines_behind_no_tags(void **state) {
+    (void)state;
+    fixture f;
+    start(&f, TUG_TOOLS_AUTO, read_file);
+    is_no_tag(&f, "<function=\n", "<function=");
+    is_no_tag(&f, "<parameter=a \r\n", "<parameter=a \\r");
+    is_no_tag(&f, "<parameter=\x7F\n", "<parameter=\x7F");
+    is_call(&f, OPEN P("path") "<parameter=a" E CLOSE, "{\"path\":\"<parameter=a\"}");
+    stop(&f);
+}
+
+static void put_after_space(fixture *f, const char *head, char c, int n,
+                            const char *tail) {
+    restart(f);
+    if (*head) put(f, head);
+    for (int i = 0; i < n; i++) put(f, (const char[]){c, '\0'});
+    put(f, tail);
+}
+
+/* 4096 bytes of it may stand between tags that belong together. */
+static void test_long_white_space(void **state) {
+    (void)state;
+    static const char nested[] =
+        OPEN P("path") "<function=a>\n<parameter=b>\n</parameter>\n</function>";
+    fixture f;
+    start(&f, TUG_TOOLS_AUTO, read_file);
+    for (int n = 4096; n <= 4097; n++) {
+        const bool apart = n > 4096;
+        put_after_space(&f, "Now: <tool_call>", ' ', n, "<function=rea");
+        assert_int_equal(allows(&f, "x"), apart);
+        put_after_space(&f, "", ' ', n, "<function=read>");
+        assert_int_equal(allows(&f, "x"), apart);
+        put_after_space(&f, OPEN P("path") "x</parameter>", '\n', n, "</function>");
+        assert_int_equal(allows(&f, "x"), apart);
+        put_after_space(&f, nested, '\n', n, "</tool_call>");
+        assert_int_equal(allows(&f, "<tool_call>"), !apart);
+    }
+    stop(&f);
+}
+
+/* Keys at the beginning of a line that the parser takes and that may not come. */
+static void test_keys_inside_of_values(void **state) {
+    (void)state;
+    fixture f;
+    start(&f, TUG_TOOLS_AUTO,
+          "{\"properties\":{\"path\":{\"type\":\"string\"},\"a b\":{\"type\":\"string\"},"
+          "\"a\\\\b\":{\"type\":\"string\"}},\"required\":[\"path\"],\"anyOf\":["
+          "{\"properties\":{\"kind\":{\"const\":\"x\"},\"x\":{\"type\":\"string\"}}},"
+          "{\"properties\":{\"kind\":{\"const\":\"y\"},\"y\":{\"type\":\"string\"}}}]}");
+    refuse_after(&f, OPEN P("path") "v\n<parameter=a b", ">");
+    refuse_after(&f, OPEN P("path") "v</parameter>\n<parameter= a b\t", ">");
+    refuse_after(&f, OPEN P("kind") "x" E P("path") "v\n<parameter=y", ">");
+    is_call(&f, OPEN P("kind") "x" E P("path") "v\n" P("x") "w" E CLOSE,
+            "{\"kind\":\"x\",\"path\":\"v\",\"x\":\"w\"}");
+    /* As JSON, the name of the key above would be written so. */
+    is_call(&f, OPEN P("path") "v\n<parameter=a\\\\b>" E CLOSE,
+            "{\"path\":\"v\\n<parameter=a\\\\\\\\b>\"}");
+    stop(&f);
+
+    tug_buf schema = {0};
+    tug_buf_text(&schema, "{\"required\":[\"path\"],\"properties\":{");
+    for (int i = 10; i < 80; i++) {
+        tug_buf_printf(&schema, "\"k%d\":{\"type\":\"string\"},", i);
+    }
+    tug_buf_text(&schema, "\"path\":{\"type\":\"string\"}}}");
+    start(&f, TUG_TOOLS_AUTO, schema.p);
+    is_call(&f, OPEN P("path") "v\n" P("k10") "w" E CLOSE,
+            "{\"path\":\"v\",\"k10\":\"w\"}");
+    /* Of so many it is not known whether this one was there. */
+    refuse_after(&f, OPEN P("path") "v\n<parameter=k79", ">");
+    is_call(&f, OPEN P("path") "v</parameter>" P("k79") "w" E CLOSE,
+            "{\"path\":\"v\",\"k79\":\"w\"}");
+    stop(&f);
+    tug_buf_free(&schema);
+}
+
+static void test_names_too_long_for_a_tag(void **state) {
+    (void)state;
+    char name[600], text[1300];
+    memset(name, 'k', 520);
+    name[520] = '\0';
+    fixture f;
+    (void)snprintf(text, sizeof text,
+                   "{\"properties\":{\"%s\":{}},\"required\":[\"%s\"]}", name, name);
+    start(&f, TUG_TOOLS_AUTO, text);
+    assert_true(tug_constraint_warnings(f.c).n > 0);
+    refuse_after(&f, OPEN "<", "parameter=");
+    is_call(&f, OPEN CLOSE, "{}");
+    stop(&f);
+    /* The parser knows a tool of which no call can be written. */
+    start(&f, TUG_TOOLS_AUTO, read_file);
+    name[450] = '\0';
+    f.tool[2].name = tug_str_of(name);
+    (void)snprintf(text, sizeof text, OPEN P("path") "x</parameter>\n<function=%s", name);
+    refuse_after(&f, text, ">");
+    refuse_after(&f, strstr(text, "<function=kkk"), ">");
+    stop(&f);
+}
+
+/* The parser knows the other tools, too. */
+static void test_a_named_call_is_the_only_one(void **state) {
+    (void)state;
+    fixture f;
+    start(&f, TUG_TOOLS_NAMED, read_file);
+    refuse_after(
+        &f, "<tool_call>\n<function=read>\n" P("path") "x</parameter>\n<function=list",
+        ">");
+    stop(&f);
+}
+
+/* JSON with tags that the parser would find in it; a schema that asks for them. */
+static void test_tags_inside_of_json(void **state) {
+    (void)state;
+    static const char schema[] =
+        "{\"type\":\"object\",\"properties\":{\"<tool_call>\":{\"type\":\"object\","
+        "\"properties\":{\"a\":{\"const\":\"<b></parameter>\"}},\"required\":[\"a\"]}},"
+        "\"required\":[\"<tool_call>\"]}";
+    static const char as_parameter[] =
+        "{\"properties\":{\"path\":{\"type\":\"object\",\"properties\":{\"<parameter=k>"
+        "\":"
+        "{\"const\":\"<b></parameter>\"}},\"required\":[\"<parameter=k>\"]}}}";
+    fixture f;
+    start(&f, TUG_TOOLS_AUTO, read_file);
+    f.spec.format = TUG_FORMAT_JSON;
+    refuse_after(&f, "{\"a\":\"<tool_call", ">");
+    allow(&f, "{\"a\":\"\\u003ctool_call><function=list></function>\"}");
+    assert_int_equal(
+        parse(&f, tug_str_of("{\"a\":\"\\u003ctool_call><function=list></function>\"}"))
+            .begun,
+        0);
+    stop(&f);
+    start_format(&f, schema);
+    allow(&f, "{\"\\u003ctool_call>\":{\"a\":\"<b>\\u003c/parameter>\"}}");
+    assert_true(tug_constraint_may_end(f.c));
+    stop(&f);
+    start(&f, TUG_TOOLS_AUTO, as_parameter);
+    is_call(&f,
+            OPEN P("path") "{\"\\u003cparameter=k>\":\"<b>\\u003c/parameter>\"}" E CLOSE,
+            "{\"path\":{\"<parameter=k>\":\"<b></parameter>\"}}");
+    stop(&f);
+}
+
 static void test_alternatives(void **state) {
     (void)state;
     fixture f;
@@ -689,6 +872,13 @@ int main(void) {
         cmocka_unit_test(test_a_required_call_is_forced),
         cmocka_unit_test(test_typed_values),
         cmocka_unit_test(test_strings_end_where_the_parser_ends_them),
+        cmocka_unit_test(test_names_of_tags),
+        cmocka_unit_test(test_lines_behind_no_tags),
+        cmocka_unit_test(test_long_white_space),
+        cmocka_unit_test(test_keys_inside_of_values),
+        cmocka_unit_test(test_names_too_long_for_a_tag),
+        cmocka_unit_test(test_a_named_call_is_the_only_one),
+        cmocka_unit_test(test_tags_inside_of_json),
         cmocka_unit_test(test_alternatives),
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_json_is_bounded),

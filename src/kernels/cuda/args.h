@@ -15,6 +15,12 @@
 
 #include <stdint.h>
 
+#ifdef __CUDACC__
+#define TUG_ON_BOTH static inline __host__ __device__
+#else
+#define TUG_ON_BOTH static inline
+#endif
+
 /* ---- activations in two digits --------------------------------------------------------
  *
  * A row of n values, n % 32 == 0, that meets quantised weights:
@@ -27,7 +33,7 @@
  * With one digit q1 is not there for the reader and s is the sum of the first digits only.
  * Two digits keep 16 bits of the largest of 32 values, one keeps 8 (docs/performance.md,
  * "Digits").  A block with a value that is not finite has d = NaN. */
-static inline int64_t tug_cuda_act_bytes(int64_t n) {
+TUG_ON_BOTH int64_t tug_cuda_act_bytes(int64_t n) {
     return (2 * n + n / 32 * 4 + n / 16 * 4 + 15) / 16 * 16;
 }
 
@@ -106,7 +112,10 @@ typedef struct tug_cuda_part {
     int32_t n_rows;
     int32_t dst_col;
 } tug_cuda_part;
-#define TUG_CUDA_PARTS 4
+#define TUG_CUDA_PARTS        4
+#define TUG_CUDA_GEMV_THREADS 128
+/* Rows that a group of lanes computes, for so many tokens at a time. */
+#define TUG_CUDA_GEMV_ROWS(n_tok) ((n_tok) < 8 ? 2 : 1)
 
 /* y[t, dst_col + r] = sum over c of w[r, c] x[t, c], for every part. */
 typedef struct tug_cuda_linear {
@@ -173,7 +182,7 @@ typedef struct tug_cuda_sort {
 } tug_cuda_sort;
 
 /* The most tiles that n_pair pairs of n_expert experts can make. */
-static inline int64_t tug_cuda_max_tiles(int64_t n_pair, int64_t n_expert, int64_t tile) {
+TUG_ON_BOTH int64_t tug_cuda_max_tiles(int64_t n_pair, int64_t n_expert, int64_t tile) {
     const int64_t experts = n_pair < n_expert ? n_pair : n_expert;
     return experts + n_pair / tile;
 }

@@ -14,7 +14,7 @@ TUG_DEVICE void norm_and_rotate(float *row, const float *x, const float *w, int 
     const int lane = threadIdx.x % WARP, n_half = n_rot / 2;
     float sum = 0;
     for (int i = lane; i < n; i += WARP) sum = fmaf(x[i], x[i], sum);
-    const float r = 1.0f / sqrtf(group_sum(sum, WARP) / (float)n + eps);
+    const float r = 1.0f / sqrtf(tug_warp_sum(sum) / (float)n + eps);
     for (int i = lane; i < n; i += WARP) row[i] = x[i] * r * w[i];
     __syncwarp();
     for (int i = lane; i < n_half; i += WARP) {

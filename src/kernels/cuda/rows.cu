@@ -16,7 +16,7 @@ TUG_KERNEL(tug_rmsnorm, tug_cuda_rmsnorm, 256) {
         if (a.add) x[i] += a.add[row + i];
         sum = fmaf(x[i], x[i], sum);
     }
-    sum = block_sum(sum, scratch);
+    sum = tug_block_sum(sum, scratch);
     const float r = 1.0f / sqrtf(sum / (float)a.n + a.eps);
     for (int i = threadIdx.x; i < a.n; i += blockDim.x) a.y[row + i] = x[i] * r * a.w[i];
 }
@@ -24,7 +24,7 @@ TUG_KERNEL(tug_rmsnorm, tug_cuda_rmsnorm, 256) {
 TUG_DEVICE float warp_squares(const float *x, int n) {
     float sum = 0;
     for (int i = threadIdx.x % WARP; i < n; i += WARP) sum = fmaf(x[i], x[i], sum);
-    return group_sum(sum, WARP);
+    return tug_warp_sum(sum);
 }
 
 /* Block (128,), grid (ceil(n_tok n_head / 4),): a warp a row. */
@@ -106,7 +106,7 @@ TUG_KERNEL(tug_expert_finish, tug_cuda_expert_finish, 256) {
         for (int i = threadIdx.x; i < a.n; i += blockDim.x) {
             dot = fmaf(a.x[row + i], a.w[i], dot);
         }
-        share = sigmoid(block_sum(dot, scratch));
+        share = sigmoid(tug_block_sum(dot, scratch));
     }
     for (int i = threadIdx.x; i < a.n; i += blockDim.x) {
         float y = a.y[row + i];

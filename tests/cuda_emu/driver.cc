@@ -174,6 +174,15 @@ EXPORT void tug_emu_get_live(tug_emu_live *out) {
 }
 EXPORT unsigned long tug_emu_launches(const char *name) { return launches(name); }
 
+EXPORT int tug_emu_finds_races(void) { return race_build; }
+EXPORT int tug_emu_finds_overruns(void) {
+#ifdef __SANITIZE_ADDRESS__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 // ---- start, devices ------------------------------------------------------------------------
 
 tug_cu_result cuInit(unsigned) {

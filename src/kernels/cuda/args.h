@@ -237,6 +237,9 @@ typedef struct tug_cuda_attn_prepare {
     float eps;
 } tug_cuda_attn_prepare;
 
+/* Query heads that one block of decode serves. */
+#define TUG_CUDA_ATTN_HEADS 8
+
 /* Attention of n_tok prepared tokens, times sigmoid(gate).  Decode: n_split blocks share the
  * context of a token and write parts, a second kernel joins them.  Prefill does not use
  * parts. */
@@ -278,7 +281,7 @@ typedef struct tug_cuda_delta {
     float *state;                  /* (n_v_head, dk, dv) */
     int64_t qkv_stride, z_stride;
     int32_t n_k_head, n_v_head;
-    int32_t dk; /* the kernel's: 16, 32, 64, 128 or 256 */
+    int32_t dk; /* the kernel's: 16, 32, 64 or 128 */
     int32_t dv; /* a multiple of 8, at most 128 */
     int32_t n_tok;
     float eps;

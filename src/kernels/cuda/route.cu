@@ -59,7 +59,7 @@ TUG_KERNEL(tug_route, tug_cuda_route, WARP) {
     /* In increasing order of index, and the softmax among them. */
     float sum = 0;
     for (int i = lane; i < a.k; i += WARP) sum += expf(logits[chosen[i]] - max);
-    sum = group_sum(sum, WARP);
+    sum = tug_warp_sum(sum);
     for (int i = lane; i < a.k; i += WARP) {
         int place = 0;
         for (int j = 0; j < a.k; j++) place += chosen[j] < chosen[i];

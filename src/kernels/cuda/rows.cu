@@ -16,7 +16,7 @@ TUG_KERNEL(tug_rmsnorm, tug_cuda_rmsnorm, 256) {
         if (a.add) x[i] += a.add[row + i];
         sum = fmaf(x[i], x[i], sum);
     }
-    sum = block_sum(sum, scratch);
+    sum = tug_block_sum(sum, scratch);
     const float r = 1.0f / sqrtf(sum / (float)a.n + a.eps);
     for (int i = threadIdx.x; i < a.n; i += blockDim.x) a.y[row + i] = x[i] * r * a.w[i];
 }
@@ -24,7 +24,7 @@ TUG_KERNEL(tug_rmsnorm, tug_cuda_rmsnorm, 256) {
 TUG_DEVICE float warp_squares(const float *x, int n) {
     float sum = 0;
     for (int i = threadIdx.x % WARP; i < n; i += WARP) sum = fmaf(x[i], x[i], sum);
-    return group_sum(sum, WARP);
+    return tug_warp_sum(sum);
 }
 
 /* Block (128,), grid (ceil(n_tok n_head / 4),): a warp a row. */
@@ -52,16 +52,6 @@ TUG_KERNEL(tug_l2norm, tug_cuda_l2norm, 128) {
 TUG_KERNEL(tug_swiglu, tug_cuda_swiglu, 256) {
     const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < a.n) a.h[i] = silu(a.gate[i]) * a.up[i];
-}
-
-/* The largest magnitude of a warp as bits: infinity above every number, NaN above it. */
-TUG_DEVICE uint32_t warp_max_bits(float v) {
-    uint32_t bits = __float_as_uint(v) & 0x7FFFFFFFu;
-    for (int off = WARP / 2; off > 0; off /= 2) {
-        const uint32_t other = __shfl_xor_sync(FULL_WARP, bits, off);
-        bits = bits > other ? bits : other;
-    }
-    return bits;
 }
 
 /* Block (256,), grid (ceil(n / 256), n_tok): a warp converts 32 values. */
@@ -106,7 +96,7 @@ TUG_KERNEL(tug_expert_finish, tug_cuda_expert_finish, 256) {
         for (int i = threadIdx.x; i < a.n; i += blockDim.x) {
             dot = fmaf(a.x[row + i], a.w[i], dot);
         }
-        share = sigmoid(block_sum(dot, scratch));
+        share = sigmoid(tug_block_sum(dot, scratch));
     }
     for (int i = threadIdx.x; i < a.n; i += blockDim.x) {
         float y = a.y[row + i];

@@ -178,7 +178,7 @@ template <int dk> TUG_DEVICE void delta(const tug_cuda_delta &a) {
     for (int i = 0; i < dk / PARTS; i++) {
         column.s[i] = state[(int64_t)column_t<dk>::row(i) * dv];
     }
-    incoming<dk> in;
+    incoming<dk> in = {};
     fetch<dk>(in, a, h, 0);
     publish<dk>(sh, 0, in, a, h);
     float v = values[0], gate = z[0];

@@ -122,6 +122,118 @@ static void test_gemv(void) {
     }
 }
 
+/* ---- many tokens ------------------------------------------------------------------------ */
+
+static void check_gemm(tug_type type, int64_t n_rows, int64_t n_cols, int64_t n_tok,
+                       int digits) {
+    ct_shape("gemm %s %lld x %lld, %lld tokens, %d digits", tug_type_get(type)->name,
+             (long long)n_rows, (long long)n_cols, (long long)n_tok, digits);
+    const matrix m = make_matrix(type, n_rows, n_cols);
+    const lt_input in =
+        lt_convert(type, ct_normal(n_tok * n_cols, 1.0f), n_tok, n_cols, digits);
+    const int64_t stride = n_rows + 3;
+    const tug_cuda_gemm a = {.y = ct_device((size_t)(n_tok * stride) * sizeof(float)),
+                             .x = in.device,
+                             .w = m.device,
+                             .y_stride = stride,
+                             .w_row_bytes = (int64_t)m.row_bytes,
+                             .x_row_bytes = in.row_bytes,
+                             .n_rows = (int32_t)n_rows,
+                             .n_cols = (int32_t)n_cols,
+                             .n_tok = (int32_t)n_tok,
+                             .digits = digits};
+    CT_RUN(tug_cuda_on_gemm(&a, type), a);
+    float *y = ct_floats(n_tok * stride);
+    ct_download(y, a.y, (size_t)(n_tok * stride) * sizeof(float));
+    check_outputs(&m, &in, n_tok, y, stride, limit_close(type, digits));
+    ct_release_all();
+}
+
+static void test_gemm(void) {
+    for (int i = 0; i < lt_n_types; i++) {
+        const int64_t block = tug_type_get(lt_types[i])->block_elems;
+        const int64_t unit = block == 1 ? 33 : block;
+        check_gemm(lt_types[i], 1, unit, 1, 2);
+        check_gemm(lt_types[i], 37, 3 * unit, 17, 1);
+        check_gemm(lt_types[i], 130, 256, 66, 2);
+        check_gemm(lt_types[i], 128, 512, 64, 2);
+    }
+}
+
+/* One expert's pairs, tile after tile; an expert that is not here leaves its rows alone. */
+static void check_grouped(tug_type type, int64_t n_rows, int64_t n_cols, int n_tok,
+                          int n_used, bool own_rows, int digits) {
+    enum { N_EXPERT = 5, GONE = 3 };
+    ct_shape("grouped %s %lld x %lld, %d tokens x %d, %d digits%s", tug_type_get(type)->name,
+             (long long)n_rows, (long long)n_cols, n_tok, n_used, digits,
+             own_rows ? ", a row each" : "");
+    const int n_pair = n_tok * n_used, n_x = own_rows ? n_pair : n_tok;
+    const matrix m = make_matrix(type, N_EXPERT * n_rows, n_cols);
+    const lt_input in = lt_convert(type, ct_normal(n_x * n_cols, 1.0f), n_x, n_cols, digits);
+    const void *slots[N_EXPERT];
+    for (int e = 0; e < N_EXPERT; e++) {
+        slots[e] = (const char *)m.device + (uint64_t)(e * n_rows) * m.row_bytes;
+    }
+    slots[GONE] = NULL;
+    int32_t *ids = ct_buf((size_t)n_pair * sizeof *ids);
+    for (int p = 0; p < n_pair; p++) { /* most at expert 0: several tiles */
+        ids[p] = (int32_t)(ct_rand_int(0, 2) ? 0 : ct_rand_int(0, N_EXPERT - 1));
+    }
+    const int64_t n_tiles = tug_cuda_max_tiles(n_pair, N_EXPERT, TUG_CUDA_GEMM_TOKENS);
+    const tug_cuda_sort sort = {
+        .ids = ct_upload(ids, (size_t)n_pair * sizeof *ids),
+        .first = ct_device((N_EXPERT + 1) * sizeof(int32_t)),
+        .sorted = ct_device((size_t)n_pair * sizeof(int32_t)),
+        .tiles = ct_device((size_t)(1 + 2 * n_tiles) * sizeof(int32_t)),
+        .n_pair = n_pair,
+        .n_expert = N_EXPERT,
+        .tile = TUG_CUDA_GEMM_TOKENS};
+    CT_RUN(tug_cuda_on_sort_count(&sort), sort);
+    CT_RUN(tug_cuda_on_sort_plan(&sort), sort);
+    CT_RUN(tug_cuda_on_sort_place(&sort), sort);
+    float *y = ct_floats(n_pair * n_rows);
+    for (int64_t i = 0; i < n_pair * n_rows; i++) y[i] = -7.0f;
+    const size_t bytes = (size_t)(n_pair * n_rows) * sizeof *y;
+    const tug_cuda_gemm a = {.y = ct_upload(y, bytes),
+                             .x = in.device,
+                             .slots = ct_upload(slots, sizeof slots),
+                             .tiles = sort.tiles,
+                             .first = sort.first,
+                             .sorted = sort.sorted,
+                             .y_stride = n_rows,
+                             .w_row_bytes = (int64_t)m.row_bytes,
+                             .x_row_bytes = in.row_bytes,
+                             .n_rows = (int32_t)n_rows,
+                             .n_cols = (int32_t)n_cols,
+                             .n_tok = n_pair,
+                             .n_expert = N_EXPERT,
+                             .x_pairs = own_rows ? 1 : n_used,
+                             .digits = digits};
+    CT_RUN(tug_cuda_on_gemm(&a, type), a);
+    ct_download(y, a.y, bytes);
+    double worst = 0;
+    for (int p = 0; p < n_pair; p++) {
+        const float *x = in.restored + (own_rows ? p : p / n_used) * n_cols;
+        for (int64_t r = 0; r < n_rows; r++) {
+            const lt_product want =
+                lt_dot(type, m.w + (uint64_t)(ids[p] * n_rows + r) * m.row_bytes, x, n_cols);
+            const double got = (double)y[p * n_rows + r];
+            const double off = ids[p] == GONE ? (got == -7.0 ? 0.0 : INFINITY)
+                                              : fabs(got - want.y) / (want.size + 1e-30);
+            worst = fmax(worst, isfinite(off) ? off : INFINITY);
+        }
+    }
+    ct_true(worst <= limit_exact, "exact: off by %.3g", worst);
+    ct_release_all();
+}
+
+static void test_grouped(void) {
+    for (int i = 0; i < lt_n_types; i++) {
+        check_grouped(lt_types[i], 33, 256, 40, 4, false, 2);
+        check_grouped(lt_types[i], 130, 512, 7, 3, true, 1);
+    }
+}
+
 /* Activations all as large as they can be, of one sign: the largest integer sums. */
 static void test_saturated(void) {
     for (int i = 0; i < lt_n_types; i++) {
@@ -232,6 +344,8 @@ int main(int argc, char **argv) {
     static const ct_test tests[] = {{"embed", test_embed},
                                     {"quantize", test_quantize},
                                     {"gemv", test_gemv},
+                                    {"gemm", test_gemm},
+                                    {"grouped", test_grouped},
                                     {"saturated", test_saturated}};
     return ct_main(argc, argv, "linear", tests, COUNT(tests));
 }

@@ -24,6 +24,11 @@
 #define TUG_KERNEL(name, type, threads) \
     extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ type a)
 
+// The same with registers for at least `blocks` blocks at once on a multiprocessor.
+#define TUG_KERNEL_BLOCKS(name, type, threads, blocks)                \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) name( \
+        const __grid_constant__ type a)
+
 // Dynamic shared memory as an array `name` of T; its bytes are the launch's.
 #define TUG_DYNAMIC_SHARED(T, name)                            \
     extern __shared__ __align__(16) unsigned char tug_shared[]; \

@@ -8,10 +8,8 @@
 enum { WARP = 32, GEMV_WIDTHS = 4 };
 
 /* X(name in tug_type, name in kernels) */
-#define WEIGHT_TYPES(X) \
-    X(F32, f32)         \
-    X(F16, f16)         \
-    X(BF16, bf16)       \
+#define FLOAT_TYPES(X) X(F32, f32) X(F16, f16) X(BF16, bf16)
+#define BLOCK_TYPES(X)  \
     X(Q8_0, q8_0)       \
     X(Q4_0, q4_0)       \
     X(Q4_1, q4_1)       \
@@ -27,16 +25,19 @@ enum { WARP = 32, GEMV_WIDTHS = 4 };
 
 /* The kernels of a type of weights. */
 typedef struct typed_t {
-    const char *embed, *hidden, *down, *gemv[GEMV_WIDTHS];
+    const char *embed, *hidden, *down, *gemv[GEMV_WIDTHS], *gemm[2]; /* gemm: 1 and 2 digits */
 } typed_t;
 
-#define TYPED(type, name)                                                               \
-    [TUG_TYPE_##type] = {"tug_embed_" #name,                                            \
-                         "tug_expert_hidden_" #name,                                    \
-                         "tug_expert_down_" #name,                                      \
-                         {"tug_gemv_" #name "_1", "tug_gemv_" #name "_2",               \
-                          "tug_gemv_" #name "_4", "tug_gemv_" #name "_8"}},
-static const typed_t typed[TUG_TYPE_COUNT] = {WEIGHT_TYPES(TYPED)};
+#define TYPED(type, name, gemm1, gemm2)                                    \
+    [TUG_TYPE_##type] = {"tug_embed_" #name,                               \
+                         "tug_expert_hidden_" #name,                       \
+                         "tug_expert_down_" #name,                         \
+                         {"tug_gemv_" #name "_1", "tug_gemv_" #name "_2",  \
+                          "tug_gemv_" #name "_4", "tug_gemv_" #name "_8"}, \
+                         {gemm1, gemm2}},
+#define FLOATS(type, name) TYPED(type, name, "tug_gemm_" #name, "tug_gemm_" #name)
+#define BLOCKS(type, name) TYPED(type, name, "tug_gemm_" #name "_1", "tug_gemm_" #name "_2")
+static const typed_t typed[TUG_TYPE_COUNT] = {FLOAT_TYPES(FLOATS) BLOCK_TYPES(BLOCKS)};
 
 static const typed_t *kernels_of(tug_type type) {
     TUG_CHECK(typed[type].embed);
@@ -140,6 +141,15 @@ tug_cuda_launch tug_cuda_on_sort_plan(const tug_cuda_sort *a) {
 
 tug_cuda_launch tug_cuda_on_sort_place(const tug_cuda_sort *a) {
     return shape("tug_sort_place", (uint32_t)a->n_expert, 1, 256);
+}
+
+tug_cuda_launch tug_cuda_on_gemm(const tug_cuda_gemm *a, tug_type type) {
+    const int64_t tile = TUG_CUDA_GEMM_TOKENS;
+    const int64_t n_tiles = a->tiles ? tug_cuda_max_tiles(a->n_tok, a->n_expert, tile)
+                                     : ceil_div(a->n_tok, tile);
+    const int rows = chunk_values(type) == 1 ? TUG_CUDA_GEMM_FLOAT_ROWS : TUG_CUDA_GEMM_ROWS;
+    return shape(kernels_of(type)->gemm[a->digits == 2], ceil_div(a->n_rows, rows),
+                 (uint32_t)n_tiles, 256);
 }
 
 tug_cuda_launch tug_cuda_on_combine(const tug_cuda_combine *a) {

@@ -35,10 +35,11 @@ tug_cuda_launch tug_cuda_on_expert_hidden(const tug_cuda_expert_hidden *a, tug_t
 tug_cuda_launch tug_cuda_on_expert_down(const tug_cuda_expert_down *a, tug_type type);
 tug_cuda_launch tug_cuda_on_expert_finish(const tug_cuda_expert_finish *a);
 
-/* To be launched one after the other. */
+/* Many tokens.  The three of sorting are launched one after the other. */
 tug_cuda_launch tug_cuda_on_sort_count(const tug_cuda_sort *a);
 tug_cuda_launch tug_cuda_on_sort_plan(const tug_cuda_sort *a);
 tug_cuda_launch tug_cuda_on_sort_place(const tug_cuda_sort *a);
+tug_cuda_launch tug_cuda_on_gemm(const tug_cuda_gemm *a, tug_type type);
 tug_cuda_launch tug_cuda_on_combine(const tug_cuda_combine *a);
 
 /* is_q8_0: the cache holds Q8_0, else f16. */

@@ -19,7 +19,7 @@ LAYERS = {
     "tokenizer": ["base"],
     "chat": ["base", "json"],
     "kernels/cpu": ["base", "quant"],
-    "kernels/cuda": [],
+    "kernels/cuda": ["base", "quant"],
     "cuda": ["base"],
     "backend": ["base", "quant", "kernels/cpu", "include"],
     "memory": ["base", "quant", "backend"],

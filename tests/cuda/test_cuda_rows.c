@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cuda/ct.h"
+#include "cuda/cuda_linear.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
@@ -21,7 +21,7 @@ static void one_rmsnorm(int64_t n, int64_t n_tok, bool with_add, float *x) {
                           .n = (int32_t)n,
                           .n_tok = (int32_t)n_tok,
                           .eps = 1e-6f};
-    CT_LAUNCH("tug_rmsnorm", ct_grid1(n_tok), 256, 0, a);
+    CT_RUN(tug_cuda_on_rmsnorm(&a), a);
     if (with_add) ct_ref()->add(x, add, n_tok * n);
     for (int64_t t = 0; t < n_tok; t++) {
         ct_ref()->rmsnorm(want + t * n, x + t * n, w, n, 1e-6f);
@@ -54,14 +54,63 @@ static void test_swiglu(void) {
         float *want = ct_floats(n);
         tug_cuda_swiglu a = {ct_device(bytes), ct_upload(x, bytes), ct_upload(y, bytes), n};
         ct_ref()->swiglu(want, x, y, n);
-        CT_LAUNCH("tug_swiglu", ct_grid1((n + 255) / 256), 256, 0, a);
+        CT_RUN(tug_cuda_on_swiglu(&a), a);
         ct_download(got, a.h, bytes);
         ct_close("h", got, want, n, 2e-6, 1e-30);
         ct_release_all();
     }
 }
 
+/* Rows of heads whose tokens lie further apart than the heads are long. */
+static void test_head_norms(void) {
+    static const struct {
+        int n, n_head, n_tok;
+    } shapes[] = {{1, 1, 1}, {16, 3, 2}, {33, 2, 3}, {128, 32, 2}, {256, 5, 1}};
+    for (int i = 0; i < COUNT(shapes); i++) {
+        const int n = shapes[i].n, n_head = shapes[i].n_head, n_tok = shapes[i].n_tok;
+        const int64_t row = (int64_t)n * n_head, stride = row + 5, all = n_tok * row;
+        ct_shape("%d heads of %d, %d tokens", n_head, n, n_tok);
+        float *x = ct_normal(all, 2.0f), *z = ct_normal(n_tok * stride, 3.0f);
+        float *w = ct_normal(n, 1.0f), *want = ct_floats(all), *got = ct_floats(all);
+        const tug_cuda_rmsnorm_gated g = {
+            .y = ct_device((size_t)all * sizeof *x),
+            .x = ct_upload(x, (size_t)all * sizeof *x),
+            .z = ct_upload(z, (size_t)(n_tok * stride) * sizeof *z),
+            .w = ct_upload(w, (size_t)n * sizeof *w),
+            .z_stride = stride,
+            .n = n,
+            .n_head = n_head,
+            .n_tok = n_tok,
+            .eps = 1e-6f};
+        CT_RUN(tug_cuda_on_rmsnorm_gated(&g), g);
+        for (int64_t h = 0; h < (int64_t)n_tok * n_head; h++) {
+            const int64_t at = h / n_head * stride + h % n_head * n;
+            ct_ref()->rmsnorm_gated(want + h * n, x + h * n, w, z + at, n, 1e-6f);
+        }
+        ct_download(got, g.y, (size_t)all * sizeof *x);
+        ct_close("gated", got, want, all, 2e-6, 1e-30);
+
+        float *both = ct_floats(n_tok * stride);
+        const tug_cuda_l2norm l = {.x = ct_upload(z, (size_t)(n_tok * stride) * sizeof *z),
+                                   .x_stride = stride,
+                                   .n = n,
+                                   .n_head = n_head,
+                                   .n_tok = n_tok,
+                                   .eps = 1e-6f,
+                                   .scale = 0.088388f};
+        CT_RUN(tug_cuda_on_l2norm(&l), l);
+        for (int64_t h = 0; h < (int64_t)n_tok * n_head; h++) {
+            float *head = z + h / n_head * stride + h % n_head * n;
+            ct_ref()->l2norm(head, n, 1e-6f, 0.088388f);
+        }
+        ct_download(both, l.x, (size_t)(n_tok * stride) * sizeof *z);
+        ct_close("l2, and the gaps as they were", both, z, n_tok * stride, 2e-6, 1e-30);
+        ct_release_all();
+    }
+}
+
 int main(int argc, char **argv) {
-    static const ct_test tests[] = {{"rmsnorm", test_rmsnorm}, {"swiglu", test_swiglu}};
+    static const ct_test tests[] = {{"rmsnorm", test_rmsnorm}, {"swiglu", test_swiglu},
+                                    {"head_norms", test_head_norms}};
     return ct_main(argc, argv, "rows", tests, COUNT(tests));
 }

@@ -12,6 +12,8 @@
     });                                                                               \
     static void name(const type &a)
 
+#define TUG_KERNEL_BLOCKS(name, type, threads, blocks) TUG_KERNEL(name, type, threads)
+
 #define TUG_DYNAMIC_SHARED(T, name) T *const name = static_cast<T *>(emu::dynamic_shared())
 
 float tug_f16(uint16_t h);

@@ -129,6 +129,26 @@ typedef struct tug_cuda_linear {
     int32_t digits; /* of x, ignored with float weights */
 } tug_cuda_linear;
 
+/* The same for many tokens, on tensor cores: y[t] = W x[t].  Or of pairs sorted by expert
+ * (tug_cuda_sort with tiles of TUG_CUDA_GEMM_TOKENS), if there are tiles: y[p] = W_e x of
+ * row p / x_pairs; rows of pairs whose expert is not here are not written. */
+typedef struct tug_cuda_gemm {
+    float *y;      /* (n_tok or n_pair, n_rows) stride y_stride */
+    const void *x; /* rows as for tug_cuda_linear */
+    const void *w; /* (n_rows, n_cols) of the kernel's type as in the file, aligned */
+    const void *const *slots; /* with tiles: (n_expert,), see below */
+    const int32_t *tiles, *first, *sorted; /* NULL, or of tug_cuda_sort */
+    int64_t y_stride, w_row_bytes, x_row_bytes;
+    int32_t n_rows, n_cols;
+    int32_t n_tok;     /* rows of x; with tiles: pairs */
+    int32_t n_expert;  /* with tiles */
+    int32_t x_pairs;   /* with tiles: n_used for gate and up, 1 for down */
+    int32_t digits;
+} tug_cuda_gemm;
+#define TUG_CUDA_GEMM_ROWS       128 /* of a block; of float weights, */
+#define TUG_CUDA_GEMM_FLOAT_ROWS 64
+#define TUG_CUDA_GEMM_TOKENS     64
+
 /* ---- experts, a few tokens ------------------------------------------------------------- */
 
 /* Where the matrices of the experts are: (n_expert,) device addresses, 0: not here.  The
@@ -187,18 +207,6 @@ TUG_ON_BOTH int64_t tug_cuda_max_tiles(int64_t n_pair, int64_t n_expert, int64_t
     return experts + n_pair / tile;
 }
 
-/* y[p] = W_e x for every pair p; rows of pairs whose expert is not here are not written. */
-typedef struct tug_cuda_grouped {
-    float *y; /* (n_pair, y_stride) */
-    tug_cuda_slots w;
-    const int32_t *first, *sorted, *tiles; /* of tug_cuda_sort, tile TUG_CUDA_GEMM_TOKENS */
-    const void *x;                         /* rows; pair p uses row p / x_pairs */
-    int64_t y_stride, w_row_bytes, x_row_bytes;
-    int32_t x_pairs; /* n_used for gate and up, 1 for down */
-    int32_t n_rows, n_cols, n_pair, n_expert, digits;
-} tug_cuda_grouped;
-#define TUG_CUDA_GEMM_TOKENS 64
-
 /* y[t] = sum over i of weights[p] * yp[p], in order, of experts that are here. */
 typedef struct tug_cuda_combine {
     float *y;             /* (n_tok, n) */
@@ -236,6 +244,9 @@ typedef struct tug_cuda_attn_prepare {
     int32_t n_tok;
     float eps;
 } tug_cuda_attn_prepare;
+
+/* Query heads that one block of decode serves. */
+#define TUG_CUDA_ATTN_HEADS 8
 
 /* Attention of n_tok prepared tokens, times sigmoid(gate).  Decode: n_split blocks share the
  * context of a token and write parts, a second kernel joins them.  Prefill does not use
@@ -278,7 +289,7 @@ typedef struct tug_cuda_delta {
     float *state;                  /* (n_v_head, dk, dv) */
     int64_t qkv_stride, z_stride;
     int32_t n_k_head, n_v_head;
-    int32_t dk; /* the kernel's: 16, 32, 64, 128 or 256 */
+    int32_t dk; /* the kernel's: 16, 32, 64 or 128 */
     int32_t dv; /* a multiple of 8, at most 128 */
     int32_t n_tok;
     float eps;

@@ -2,11 +2,9 @@
  * and rotation of q in place, norm and rotation of k into the cache, v into the cache.
  *
  * A warp a head.  SPDX-License-Identifier: MIT */
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/cache.cuh"
 
-#include "kernels/cuda/args.h"
-
-enum { WARPS = 4, Q8_0_BYTES = 34 };
+enum { WARPS = 4 };
 
 /* row (n,) in shared memory, this warp's: x normalised, then its first n_rot rotated. */
 TUG_DEVICE void norm_and_rotate(float *row, const float *x, const float *w, int n,
@@ -25,32 +23,6 @@ TUG_DEVICE void norm_and_rotate(float *row, const float *x, const float *w, int 
     }
     __syncwarp();
 }
-
-/* The rules of tug_kv_store_fn, for a row x (n,). */
-struct f16_cache {
-    static TUG_INLINE void store(uint8_t *to, const float *x, int n) {
-        uint16_t *const halves = (uint16_t *)to;
-        for (int i = threadIdx.x % WARP; i < n; i += WARP) halves[i] = tug_to_f16(x[i]);
-    }
-};
-
-struct q8_0_cache {
-    static TUG_INLINE void store(uint8_t *to, const float *x, int n) {
-        const int lane = threadIdx.x % WARP;
-        for (int i = lane; i < n; i += WARP, to += Q8_0_BYTES) {
-            uint32_t bits = __float_as_uint(x[i]) & 0x7FFFFFFFu; /* NaN above every number */
-            for (int off = WARP / 2; off > 0; off /= 2) {
-                const uint32_t other = __shfl_xor_sync(FULL_WARP, bits, off);
-                bits = bits > other ? bits : other;
-            }
-            const float d = __uint_as_float(bits) / 127.0f;
-            const float inverse = d >= 0x1p-126f ? 1.0f / d : 0.0f;
-            const float q = fminf(fmaxf(roundf(x[i] * inverse), -127.0f), 127.0f);
-            if (lane == 0) *(uint16_t *)to = tug_to_f16(d);
-            to[2 + lane] = (uint8_t)(int8_t)q;
-        }
-    }
-};
 
 template <class cache> TUG_DEVICE void attn_prepare(const tug_cuda_attn_prepare &a) {
     __shared__ float rows[WARPS][TUG_CUDA_MAX_HEAD_DIM];

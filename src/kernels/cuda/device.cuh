@@ -24,6 +24,11 @@
 #define TUG_KERNEL(name, type, threads) \
     extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ type a)
 
+// The same with registers for at least `blocks` blocks at once on a multiprocessor.
+#define TUG_KERNEL_BLOCKS(name, type, threads, blocks)                \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) name( \
+        const __grid_constant__ type a)
+
 // Dynamic shared memory as an array `name` of T; its bytes are the launch's.
 #define TUG_DYNAMIC_SHARED(T, name)                            \
     extern __shared__ __align__(16) unsigned char tug_shared[]; \
@@ -192,6 +197,16 @@ __device__ __forceinline__ float tug_block_sum(float v, float *shared) {
     if (t % 32 == 0) shared[t / 32] = v;
     __syncthreads();
     return tug_warp_sum(t % 32 < n_warp ? shared[t % 32] : 0.0f);
+}
+
+// The bits of the largest magnitude of a warp: infinity above every number, NaN above it.
+TUG_DEVICE uint32_t warp_max_bits(float v) {
+    uint32_t bits = __float_as_uint(v) & 0x7FFFFFFFu;
+    for (int off = WARP / 2; off > 0; off /= 2) {
+        const uint32_t other = __shfl_xor_sync(FULL_WARP, bits, off);
+        bits = bits > other ? bits : other;
+    }
+    return bits;
 }
 
 TUG_DEVICE float sigmoid(float x) {

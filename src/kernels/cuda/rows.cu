@@ -54,16 +54,6 @@ TUG_KERNEL(tug_swiglu, tug_cuda_swiglu, 256) {
     if (i < a.n) a.h[i] = silu(a.gate[i]) * a.up[i];
 }
 
-/* The largest magnitude of a warp as bits: infinity above every number, NaN above it. */
-TUG_DEVICE uint32_t warp_max_bits(float v) {
-    uint32_t bits = __float_as_uint(v) & 0x7FFFFFFFu;
-    for (int off = WARP / 2; off > 0; off /= 2) {
-        const uint32_t other = __shfl_xor_sync(FULL_WARP, bits, off);
-        bits = bits > other ? bits : other;
-    }
-    return bits;
-}
-
 /* Block (256,), grid (ceil(n / 256), n_tok): a warp converts 32 values. */
 TUG_KERNEL(tug_quantize, tug_cuda_quantize, 256) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x, lane = threadIdx.x % WARP;

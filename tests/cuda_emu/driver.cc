@@ -112,6 +112,7 @@ class call {
             failure = fail_code;
             if (fail_code == TUG_CU_ILLEGAL_ADDRESS || fail_code == TUG_CU_LAUNCH_FAILED) {
                 sticky = fail_code;
+                drop_all();
             }
         } else if (sticky) {
             failure = sticky;

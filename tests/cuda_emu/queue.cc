@@ -162,6 +162,15 @@ bool all_idle(void *) {
     return true;
 }
 
+void drop_all() {
+    for (CUstream_st *s : streams) {
+        for (const op &o : s->queue) {
+            if (o.kind == OP_RECORD) o.event->done = o.ticket;
+        }
+        s->queue.clear();
+    }
+}
+
 void end_capture(const std::shared_ptr<capture> &cap) {
     cap->ended = true;
     for (CUstream_st *s : streams) {

@@ -245,8 +245,12 @@ typedef struct tug_cuda_attn_prepare {
     float eps;
 } tug_cuda_attn_prepare;
 
-/* Query heads that one block of decode serves. */
-#define TUG_CUDA_ATTN_HEADS 8
+/* Query heads that one block of decode serves; queries and cache rows that prefill has in
+ * shared memory at a time, and how much longer than head_dim f16 their rows are. */
+#define TUG_CUDA_ATTN_HEADS   8
+#define TUG_CUDA_ATTN_QUERIES 64
+#define TUG_CUDA_ATTN_KV_ROWS 32
+#define TUG_CUDA_ATTN_PAD     8
 
 /* Attention of n_tok prepared tokens, times sigmoid(gate).  Decode: n_split blocks share the
  * context of a token and write parts, a second kernel joins them.  Prefill does not use

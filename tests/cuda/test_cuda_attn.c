@@ -2,7 +2,8 @@
  *
  * Limits.  Decode sums in f32 as the CPU does: 2e-6 absolute for values of about 1
  * (tests/kernels/test_attn.c).  Prefill multiplies in f16 on tensor cores: queries and
- * weights have 11 bits there, values of about 1 are off by a few 2^-11: NMSE 1e-6.
+ * weights have 11 bits there: NMSE 2e-7, and more where scores are large, whose errors grow
+ * with them: 8e-7 at 40, 2.4e-6 at 150.
  * What is stored is what the CPU stores: the same bytes of v, whose values are not touched;
  * of k, whose norm may differ in the last bit, the same to a step.
  * SPDX-License-Identifier: MIT */
@@ -242,7 +243,7 @@ static void check_prefill(tug_kv_type type, int n_head, int n_kv, int head_dim, 
     attn_case c = make_case(type, n_head, n_kv, head_dim, pos, n_tok, 1, size);
     CT_RUN(tug_cuda_on_attn_prefill(&c.a, type == TUG_KV_Q8_0), c.a);
     ct_download(c.got, c.a.out, (size_t)c.n_out * sizeof(float));
-    ct_near("out", c.got, c.want, c.n_out, 1e-6);
+    ct_near("out", c.got, c.want, c.n_out, size > 10 ? 1e-5 : 1e-6);
     ct_release_all();
 }
 
@@ -258,6 +259,8 @@ static void test_prefill(void) {
         check_prefill(types[i], 16, 2, 256, 100, 19, 1.5f);
         check_prefill(types[i], 8, 1, 256, 0, 40, 1.5f);
         check_prefill(types[i], 5, 5, 64, 3, 130, 1.5f);
+        check_prefill(types[i], 8, 1, 256, 100, 20, 10.0f);
+        check_prefill(types[i], 8, 1, 256, 100, 20, 40.0f);
     }
 }
 

@@ -309,9 +309,8 @@ typedef struct tug_cuda_top {
     const float *logits; /* (n_tok, n) */
     uint64_t *found;     /* (n_tok, n_slice, n_top): scratch */
     int32_t n, n_tok;
-    int32_t n_top;   /* at most TUG_CUDA_MAX_TOP */
-    int32_t n_slice; /* at most 256 */
+    int32_t n_top;   /* at most n; a pass over the logits each */
+    int32_t n_slice;
 } tug_cuda_top;
-#define TUG_CUDA_MAX_TOP 64
 
 #endif

@@ -217,3 +217,11 @@ tug_cuda_launch tug_cuda_on_delta(const tug_cuda_delta *a) {
     TUG_CHECK(kernel && a->dv % 8 == 0 && a->dv > 0 && a->dv <= 128);
     return shape(kernel, (uint32_t)a->n_v_head, 1, 4 * (uint32_t)a->dv);
 }
+
+tug_cuda_launch tug_cuda_on_top_of_slices(const tug_cuda_top *a) {
+    return shape("tug_top_of_slices", (uint32_t)a->n_slice, (uint32_t)a->n_tok, 256);
+}
+
+tug_cuda_launch tug_cuda_on_top(const tug_cuda_top *a) {
+    return shape("tug_top", (uint32_t)a->n_tok, 1, 256);
+}

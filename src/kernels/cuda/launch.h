@@ -53,4 +53,8 @@ tug_cuda_launch tug_cuda_on_conv(const tug_cuda_conv *a);
 tug_cuda_launch tug_cuda_on_conv_state(const tug_cuda_conv *a);
 tug_cuda_launch tug_cuda_on_delta(const tug_cuda_delta *a);
 
+/* Both, one after the other. */
+tug_cuda_launch tug_cuda_on_top_of_slices(const tug_cuda_top *a);
+tug_cuda_launch tug_cuda_on_top(const tug_cuda_top *a);
+
 #endif

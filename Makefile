@@ -80,8 +80,9 @@ HELP_OBJ  := $(HELP_SRC:%.c=$(B)/%.o)
 CXX       ?= g++
 EMU       := $(B)/tests/cuda_emu
 EMU_SRC   := $(filter-out %/race.cc %/no_race.cc,$(sort $(wildcard tests/cuda_emu/*.cc)))
-EMU_PLAIN := $(EMU_SRC:%.cc=$(B)/%.o) $(EMU)/no_race.o $(CUDA_SRC:%.cu=$(EMU)/%.o)
-EMU_RACE  := $(EMU_SRC:%.cc=$(B)/%.o) $(EMU)/race.o $(CUDA_SRC:%.cu=$(EMU)/race/%.o)
+EMU_CU    := $(CUDA_SRC) tests/cuda_emu/selftest.cu
+EMU_PLAIN := $(EMU_SRC:%.cc=$(B)/%.o) $(EMU)/no_race.o $(EMU_CU:%.cu=$(EMU)/%.o)
+EMU_RACE  := $(EMU_SRC:%.cc=$(B)/%.o) $(EMU)/race.o $(EMU_CU:%.cu=$(EMU)/race/%.o)
 CUDA_TESTS := $(filter $(B)/tests/cuda/%,$(TESTS))
 
 # A benchmark is bench/bench_<name>.c; other bench/*.c are linked into every one.
@@ -161,8 +162,9 @@ $(EMU)/libcuda.so.1: $(EMU_PLAIN)
 	$(Q)$(CXX) $(LDSAN_$(filter asan,$(SAN))) -shared -Wl,-z,nodelete -o $@ $^
 
 $(EMU)/race/libcuda.so.1: $(EMU_RACE)
+	@mkdir -p $(@D)
 	@echo "  LD   $@"
-	$(Q)$(CXX) -shared -Wl,-z,nodelete -o $@ $^ -nodefaultlibs -lstdc++ -lm -lc -lgcc_s -lgcc
+	$(Q)$(CXX) -shared -Wl,-z,nodelete -o $@ $^
 
 $(CUDA_TESTS): LDFLAGS += -Wl,-rpath,'$$ORIGIN/../cuda_emu'
 $(CUDA_TESTS): | $(EMU)/libcuda.so.1

@@ -1,7 +1,6 @@
 /* control.h - what tests ask of the emulated driver beside the driver's own functions.
  *
- * The library exports them; tests find them with dlsym on the loaded driver (emu_control in
- * tests/cuda/emu.h), so the same test program runs on a real driver, which has none.
+ * The library exports them; tests find them with dlsym on the loaded driver, so the same test program runs on a real driver, which has none.
  * SPDX-License-Identifier: MIT */
 #ifndef TUG_TESTS_CUDA_EMU_CONTROL_H
 #define TUG_TESTS_CUDA_EMU_CONTROL_H
@@ -36,6 +35,10 @@ void tug_emu_get_live(tug_emu_live *out);
 
 /* Kernel launches so far, of all or of one name. */
 unsigned long tug_emu_launches(const char *name);
+
+/* What this build of it can find. */
+int tug_emu_finds_races(void);
+int tug_emu_finds_overruns(void); /* of static shared arrays: ASan */
 
 #ifdef __cplusplus
 }

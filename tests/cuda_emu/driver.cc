@@ -112,6 +112,7 @@ class call {
             failure = fail_code;
             if (fail_code == TUG_CU_ILLEGAL_ADDRESS || fail_code == TUG_CU_LAUNCH_FAILED) {
                 sticky = fail_code;
+                drop_all();
             }
         } else if (sticky) {
             failure = sticky;
@@ -173,6 +174,15 @@ EXPORT void tug_emu_get_live(tug_emu_live *out) {
             (size_t)retained};
 }
 EXPORT unsigned long tug_emu_launches(const char *name) { return launches(name); }
+
+EXPORT int tug_emu_finds_races(void) { return race_build; }
+EXPORT int tug_emu_finds_overruns(void) {
+#ifdef __SANITIZE_ADDRESS__
+    return 1;
+#else
+    return 0;
+#endif
+}
 
 // ---- start, devices ------------------------------------------------------------------------
 

@@ -47,10 +47,10 @@ unsigned thread_number();  // in its block
 unsigned warp_epoch();     // counts __syncwarp of the lane's warp
 bool in_kernel();
 void *dynamic_shared();
-size_t dynamic_shared_bytes();
 
 // All threads of the block.
 void barrier();
+bool is_argument(uintptr_t address);  // in the launch's copy of the arguments
 
 // All lanes of `mask` come here with the same `what`; the last one computes for all:
 // args[i] is what lane i brought, NULL outside of the mask.
@@ -101,6 +101,7 @@ struct span {
     size_t bytes;
 };
 span static_shared();
+span dynamic_shared_pages();  // where dynamic shared memory lies in every launch
 
 enum { POISON = 0xff };  // floats are NaN, integers -1
 
@@ -108,6 +109,7 @@ enum { POISON = 0xff };  // floats are NaN, integers -1
 
 enum access { READ = 0, WRITE = 1, ATOMIC = 2 };
 void note(const void *p, size_t bytes, access a);
+void note_range(uintptr_t at, size_t bytes);  // all device memory there will be
 void note_launch();                           // a new launch
 void note_epoch(bool new_block);              // a barrier, or a block begins
 void note_fresh(uintptr_t at, size_t bytes);  // never written

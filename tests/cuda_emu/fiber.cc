@@ -113,7 +113,10 @@ void *dynamic_shared() {
     const size_t n = (now->shared_bytes + 15u) & ~15u;
     return shared_pages + SHARED_PAGES - n;
 }
-size_t dynamic_shared_bytes() { return now ? now->shared_bytes : 0; }
+span dynamic_shared_pages() { return {reinterpret_cast<uintptr_t>(shared_pages), SHARED_PAGES}; }
+bool is_argument(uintptr_t address) {
+    return address - reinterpret_cast<uintptr_t>(now->args) < now->k->args_bytes;
+}
 
 static const char *const state_text[] = {"has not begun", "runs", "waits at __syncthreads",
                                          "waits in", "has returned"};

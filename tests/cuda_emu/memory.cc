@@ -20,7 +20,7 @@ namespace emu {
 
 namespace {
 
-enum : size_t { RANGE = (size_t)256 << 30, PAGE = 4096, ALIGN = 256 };
+enum : size_t { RANGE = (size_t)64 << 30, PAGE = 4096, ALIGN = 256 };
 
 uintptr_t range;
 size_t range_used, bytes_used;
@@ -83,11 +83,16 @@ void prepare() {
     void *p = mmap(nullptr, RANGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) broken("no range of addresses for device memory");
     range = reinterpret_cast<uintptr_t>(p);
+    note_range(range, RANGE);
     static char stack[64 << 10];
     stack_t alt = {};
     alt.ss_sp = stack;
     alt.ss_size = sizeof stack;
     sigaltstack(&alt, nullptr);
+}
+
+// At every driver call: test frameworks put handlers of their own in place.
+void take_signals() {
     struct sigaction act = {};
     act.sa_sigaction = on_fault;
     act.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
@@ -103,7 +108,7 @@ bool in_device_range(uintptr_t address) {
 
 void open_device_memory() {
     prepare();
-    depth++;
+    if (depth++ == 0) take_signals();
 }
 
 void close_device_memory() {

@@ -93,6 +93,7 @@ CUstream_st *stream_create();
 bool stream_destroy(CUstream_st *s);  // what is queued runs first
 bool stream_exists(CUstream_st *s);
 size_t stream_count();
+void drop_all();                     // what is queued never runs: the device failed
 bool all_idle(void *);                 // nothing is queued anywhere
 void end_capture(const std::shared_ptr<capture> &cap);  // no stream is part of it any more
 void enqueue(CUstream_st *s, op o);  // or into the capture

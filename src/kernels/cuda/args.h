@@ -245,8 +245,12 @@ typedef struct tug_cuda_attn_prepare {
     float eps;
 } tug_cuda_attn_prepare;
 
-/* Query heads that one block of decode serves. */
-#define TUG_CUDA_ATTN_HEADS 8
+/* Query heads that one block of decode serves; queries and cache rows that prefill has in
+ * shared memory at a time, and how much longer than head_dim f16 their rows are. */
+#define TUG_CUDA_ATTN_HEADS   8
+#define TUG_CUDA_ATTN_QUERIES 64
+#define TUG_CUDA_ATTN_KV_ROWS 32
+#define TUG_CUDA_ATTN_PAD     8
 
 /* Attention of n_tok prepared tokens, times sigmoid(gate).  Decode: n_split blocks share the
  * context of a token and write parts, a second kernel joins them.  Prefill does not use
@@ -305,9 +309,8 @@ typedef struct tug_cuda_top {
     const float *logits; /* (n_tok, n) */
     uint64_t *found;     /* (n_tok, n_slice, n_top): scratch */
     int32_t n, n_tok;
-    int32_t n_top;   /* at most TUG_CUDA_MAX_TOP */
-    int32_t n_slice; /* at most 256 */
+    int32_t n_top;   /* at most n; a pass over the logits each */
+    int32_t n_slice;
 } tug_cuda_top;
-#define TUG_CUDA_MAX_TOP 64
 
 #endif

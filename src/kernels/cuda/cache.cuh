@@ -17,6 +17,8 @@ template <int per> TUG_DEVICE int dim(int j) {
 
 // store: the rules of tug_kv_store_fn for a row x (n,), n % 32 == 0.
 // load: this lane's dimensions of a row.
+// bring_8: values i .. i + 7 of a row as f16 to 16 aligned bytes of shared memory, or zeros;
+//     they are there after tug_cp_wait.
 struct f16_cache {
     static TUG_INLINE void store(uint8_t *to, const float *x, int n) {
         uint16_t *const halves = (uint16_t *)to;
@@ -33,6 +35,9 @@ struct f16_cache {
 #pragma unroll
             for (int j = 0; j < per; j++) x[j] = tug_f16(halves[dim<per>(j)]);
         }
+    }
+    static TUG_INLINE void bring_8(uint16_t *to, const uint8_t *row, int i, bool there) {
+        tug_cp_async16(to, row + 2 * i, there ? 16 : 0);
     }
 };
 
@@ -63,6 +68,19 @@ struct q8_0_cache {
                 x[j] = load_f16(block) * (float)(int8_t)block[2 + threadIdx.x % WARP];
             }
         }
+    }
+    static TUG_INLINE void bring_8(uint16_t *to, const uint8_t *row, int i, bool there) {
+        const uint8_t *const block = row + i / Q8_0_ELEMS * Q8_0_BYTES;
+        const float d = there ? load_f16(block) : 0.0f;
+        uint32_t w[2];
+        load_words<2>(w, block + 2 + i % Q8_0_ELEMS);
+        words4 v;
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const uint32_t two = w[j / 2] >> 16 * (j % 2);
+            v.w[j] = tug_to_f16x2(d * (float)(int8_t)two, d * (float)(int8_t)(two >> 8));
+        }
+        *(words4 *)to = v;
     }
 };
 

@@ -209,6 +209,13 @@ TUG_DEVICE uint32_t warp_max_bits(float v) {
     return bits;
 }
 
+// A larger key for a larger value; equal for the two zeros; of NaN 1, below -infinity; never 0.
+TUG_DEVICE uint32_t order_key(float v) {
+    if (v != v) return 1;
+    const uint32_t bits = __float_as_uint(v + 0.0f); // -0 becomes +0
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
 TUG_DEVICE float sigmoid(float x) {
     return 1.0f / (1.0f + expf(-x));
 }

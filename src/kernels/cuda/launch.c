@@ -187,6 +187,18 @@ tug_cuda_launch tug_cuda_on_attn_join(const tug_cuda_attn *a) {
                  (uint32_t)a->s.head_dim);
 }
 
+tug_cuda_launch tug_cuda_on_attn_prefill(const tug_cuda_attn *a, bool is_q8_0) {
+    static const char *const f16[] = BY_HEAD_DIM("tug_attn_prefill_f16");
+    static const char *const q8_0[] = BY_HEAD_DIM("tug_attn_prefill_q8_0");
+    const int64_t n_queries = (int64_t)a->n_tok * (a->s.n_head / a->s.n_kv_head);
+    tug_cuda_launch l = shape(by_head_dim(is_q8_0 ? q8_0 : f16, a->s.head_dim),
+                              ceil_div(n_queries, TUG_CUDA_ATTN_QUERIES),
+                              (uint32_t)a->s.n_kv_head, 128);
+    const uint32_t rows = TUG_CUDA_ATTN_QUERIES + 2 * TUG_CUDA_ATTN_KV_ROWS;
+    l.shared_bytes = rows * (uint32_t)(a->s.head_dim + TUG_CUDA_ATTN_PAD) * 2;
+    return l;
+}
+
 tug_cuda_launch tug_cuda_on_conv(const tug_cuda_conv *a) {
     return shape("tug_conv", ceil_div(a->n_ch, 128), ceil_div(a->n_tok, TUG_CUDA_CONV_TOKENS),
                  128);
@@ -204,4 +216,12 @@ tug_cuda_launch tug_cuda_on_delta(const tug_cuda_delta *a) {
                                         : NULL;
     TUG_CHECK(kernel && a->dv % 8 == 0 && a->dv > 0 && a->dv <= 128);
     return shape(kernel, (uint32_t)a->n_v_head, 1, 4 * (uint32_t)a->dv);
+}
+
+tug_cuda_launch tug_cuda_on_top_of_slices(const tug_cuda_top *a) {
+    return shape("tug_top_of_slices", (uint32_t)a->n_slice, (uint32_t)a->n_tok, 256);
+}
+
+tug_cuda_launch tug_cuda_on_top(const tug_cuda_top *a) {
+    return shape("tug_top", (uint32_t)a->n_tok, 1, 256);
 }

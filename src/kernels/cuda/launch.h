@@ -42,14 +42,19 @@ tug_cuda_launch tug_cuda_on_sort_place(const tug_cuda_sort *a);
 tug_cuda_launch tug_cuda_on_gemm(const tug_cuda_gemm *a, tug_type type);
 tug_cuda_launch tug_cuda_on_combine(const tug_cuda_combine *a);
 
-/* is_q8_0: the cache holds Q8_0, else f16. */
+/* is_q8_0: the cache holds Q8_0, else f16.  Decode is decode and join; prefill is alone. */
 tug_cuda_launch tug_cuda_on_attn_prepare(const tug_cuda_attn_prepare *a, bool is_q8_0);
 tug_cuda_launch tug_cuda_on_attn_decode(const tug_cuda_attn *a, bool is_q8_0);
 tug_cuda_launch tug_cuda_on_attn_join(const tug_cuda_attn *a);
+tug_cuda_launch tug_cuda_on_attn_prefill(const tug_cuda_attn *a, bool is_q8_0);
 
 /* conv_state only after a conv of more than TUG_CUDA_CONV_TOKENS tokens. */
 tug_cuda_launch tug_cuda_on_conv(const tug_cuda_conv *a);
 tug_cuda_launch tug_cuda_on_conv_state(const tug_cuda_conv *a);
 tug_cuda_launch tug_cuda_on_delta(const tug_cuda_delta *a);
+
+/* Both, one after the other. */
+tug_cuda_launch tug_cuda_on_top_of_slices(const tug_cuda_top *a);
+tug_cuda_launch tug_cuda_on_top(const tug_cuda_top *a);
 
 #endif

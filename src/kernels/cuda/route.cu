@@ -9,13 +9,6 @@
 
 enum { TAKEN = 0, KEYS = TUG_CUDA_MAX_EXPERTS / WARP, MAX_K = 64 };
 
-/* Larger key, larger value; NaN is 1, below -infinity; never 0. */
-TUG_DEVICE uint32_t order_key(float v) {
-    if (v != v) return 1;
-    const uint32_t bits = __float_as_uint(v + 0.0f); /* -0 becomes +0 */
-    return bits >> 31 ? ~bits : bits | 0x80000000u;
-}
-
 typedef struct best_t {
     uint32_t key;
     int id;

@@ -3,6 +3,8 @@
 # pkg-config, PCRE2, utf8proc, libedit, libmicrohttpd; cmocka for the tests (./dev installs them).
 #
 #   make                     optimised binary            build/tug
+#   make cuda                the GPU kernels (nvcc; CUDA_ARCHS="86 120" for some only)
+#   make emu                 the emulated CUDA driver of the tests
 #   make bench               benchmarks                 build/bench/*
 #   make check               unit, kernel, golden tests  build/tests/*
 #   make SAN=asan ...        ASan + UBSan                build-asan/
@@ -49,7 +51,14 @@ CLI_SRC := $(sort $(wildcard src/cli/*.c))
 # The page of the server and its OpenAPI document are linked in; their C is generated.
 PAGE    := $(B)/src/serve/page/page_data
 OPENAPI := $(B)/src/serve/openapi_data
-LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(PAGE).o $(OPENAPI).o
+# The GPU kernels, for every kind of GPU that CUDA_ARCHS names and as PTX for later ones, are
+# linked in where there is an nvcc.  Without one, or with `make NVCC=`, tug runs on the CPU only.
+CUDA_SRC   := $(sort $(wildcard src/kernels/cuda/*.cu))
+CUDA_ARCHS ?= 80 86 89 90 120
+NVCC       ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+IMAGES     := $(B)/src/cuda/images
+FATBINS    := $(if $(SAN),,$(if $(NVCC),$(CUDA_SRC:%.cu=$(B)/%.fatbin)))
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(PAGE).o $(OPENAPI).o $(IMAGES).o
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 
 # A test program is tests/<area>/test_<name>.c; it links the library, cmocka, and the
@@ -60,7 +69,21 @@ TESTS     := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 PROG_SRC  := tests/serve/http_echo.c
 PROGS     := $(PROG_SRC:%.c=$(B)/%)
 HELP_SRC  := $(filter-out $(TEST_SRC) $(PROG_SRC) $(wildcard tests/*/fuzz_*.c),$(sort $(wildcard tests/*/*.c)))
+# The emulated driver runs the kernels that were compiled with it, but asks for an image.
+ifneq ($(FATBINS),)
+HELP_SRC  := $(filter-out tests/cuda/no_images.c,$(HELP_SRC))
+endif
 HELP_OBJ  := $(HELP_SRC:%.c=$(B)/%.o)
+
+# The emulated CUDA driver: the kernels compiled for the host (docs/CUDA.md).  `plain` is what
+# the tests in tests/cuda find; `race` looks for races and for memory that was never written.
+CXX       ?= g++
+EMU       := $(B)/tests/cuda_emu
+EMU_SRC   := $(filter-out %/race.cc %/no_race.cc,$(sort $(wildcard tests/cuda_emu/*.cc)))
+EMU_CU    := $(CUDA_SRC) tests/cuda_emu/selftest.cu
+EMU_PLAIN := $(EMU_SRC:%.cc=$(B)/%.o) $(EMU)/no_race.o $(EMU_CU:%.cu=$(EMU)/%.o)
+EMU_RACE  := $(EMU_SRC:%.cc=$(B)/%.o) $(EMU)/race.o $(EMU_CU:%.cu=$(EMU)/race/%.o)
+CUDA_TESTS := $(filter $(B)/tests/cuda/%,$(TESTS))
 
 # A benchmark is bench/bench_<name>.c; other bench/*.c are linked into every one.
 BENCH_SRC := $(sort $(wildcard bench/bench_*.c))
@@ -96,6 +119,57 @@ $(OPENAPI).c: src/serve/openapi.json tools/embed_file.sh
 $(PAGE).o $(OPENAPI).o: %.o: %.c
 	@echo "  CC   $<"
 	$(Q)$(CC) $(FLAGS) -c $< -o $@
+
+# ---- GPU kernels ----
+
+GENCODE := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+           -gencode arch=compute_$(firstword $(CUDA_ARCHS)),code=compute_$(firstword $(CUDA_ARCHS))
+
+$(B)/%.fatbin: %.cu
+	@mkdir -p $(@D)
+	@echo "  NVCC $<"
+	$(Q)$(NVCC) -std=c++17 -O3 -Isrc -MMD -MF $(@:.fatbin=.d) $(GENCODE) -fatbin -o $@ $<
+
+$(IMAGES).S: $(FATBINS) tools/embed_fatbins.sh
+	@mkdir -p $(@D)
+	$(Q)sh tools/embed_fatbins.sh $(FATBINS) > $@.part && mv $@.part $@
+
+$(IMAGES).o: $(IMAGES).S
+	@echo "  AS   $<"
+	$(Q)$(CC) -c $< -o $@
+
+cuda: $(FATBINS)
+
+EMU_FLAGS := -std=c++17 -Wall -Wno-unknown-pragmas $(if $(filter asan,$(SAN)),$(OPT_asan),-O2 -g) \
+             -ffp-contract=off -fPIC -fvisibility=hidden -DTUG_CUDA_EMU -Isrc -Iinclude -Itests -MMD -MP
+$(B)/tests/cuda_emu/%.o: tests/cuda_emu/%.cc
+	@mkdir -p $(@D)
+	@echo "  CXX  $<"
+	$(Q)$(CXX) $(EMU_FLAGS) -c $< -o $@
+
+$(EMU)/%.o: %.cu
+	@mkdir -p $(@D)
+	@echo "  CXX  $<"
+	$(Q)$(CXX) $(EMU_FLAGS) -x c++ -c $< -o $@
+
+$(EMU)/race/%.o: %.cu
+	@mkdir -p $(@D)
+	@echo "  CXX  $< (races)"
+	$(Q)$(CXX) $(EMU_FLAGS) -fsanitize=thread -x c++ -c $< -o $@
+
+$(EMU)/libcuda.so.1: $(EMU_PLAIN)
+	@echo "  LD   $@"
+	$(Q)$(CXX) $(LDSAN_$(filter asan,$(SAN))) -shared -Wl,-z,nodelete -o $@ $^
+
+$(EMU)/race/libcuda.so.1: $(EMU_RACE)
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	$(Q)$(CXX) -shared -Wl,-z,nodelete -o $@ $^
+
+$(CUDA_TESTS): LDFLAGS += -Wl,-rpath,'$$ORIGIN/../cuda_emu'
+$(CUDA_TESTS): | $(EMU)/libcuda.so.1
+
+# ---- the library and the command ----
 
 $(B)/libtug.a: $(LIB_OBJ)
 	@echo "  AR   $@"
@@ -139,6 +213,7 @@ $(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 tests: $(TESTS) $(PROGS) $(B)/tug $(B)/tests/tug-scripted
 bench: $(BENCHES)
 fuzz: $(FUZZERS)
+emu: $(EMU)/libcuda.so.1 $(EMU)/race/libcuda.so.1
 
 CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
 
@@ -151,6 +226,6 @@ check: tests
 clean:
 	rm -rf build build-*
 
-.PHONY: all tests check bench fuzz clean
+.PHONY: all tests check bench fuzz cuda emu clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,97 @@
+/* device.h - one GPU: memory under a ceiling, two streams, launches.
+ *
+ * FAILURES  What is set up (open, memory, events) returns a status.  What is enqueued
+ * (launches, copies, waits of streams) returns nothing: the first failure is kept, nothing
+ * is enqueued after it, and every tug_device_wait and tug_device_status from then on reports
+ * it.  So a forward pass is written without looking, and asked once at its end.  A device
+ * that failed stays failed: close it.
+ *
+ * THREADS  One at a time; not always the same one.
+ * SPDX-License-Identifier: MIT */
+#ifndef TUG_CUDA_DEVICE_H
+#define TUG_CUDA_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct tug_device tug_device;
+typedef struct tug_device_event tug_device_event;
+
+typedef struct tug_device_info {
+    int index;
+    char name[64];
+    int cc; /* compute capability: 86 is 8.6 */
+    int n_sm;
+    int driver;      /* 13010: for CUDA 13.1 */
+    uint64_t total;  /* bytes of VRAM */
+    uint64_t budget; /* bytes that tug_device_alloc gives out at most, all together */
+} tug_device_info;
+
+/* What runs in one stream runs in order; the two run beside each other. */
+typedef enum tug_device_stream { TUG_STREAM_COMPUTE = 0, TUG_STREAM_COPY } tug_device_stream;
+enum { TUG_DEVICE_STREAMS = 2 };
+
+/* GPU `index` of this machine.  ceiling: bytes that may be allocated, 0: what is free but for
+ * a margin; the driver's own context comes on top (some hundred MB).  TUG_EUNSUPPORTED: no
+ * driver, no GPU of that number, one that is too old, or a tug without kernels; TUG_EDEVICE:
+ * the driver failed. */
+TUG_NODISCARD tug_status tug_device_open(tug_device **out, int index, uint64_t ceiling,
+                                         tug_err *err);
+/* Waits for what runs.  All memory and events must be gone. */
+void tug_device_close(tug_device **d);
+
+const tug_device_info *tug_device_get_info(const tug_device *d);
+uint64_t tug_device_used(const tug_device *d); /* of the budget */
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+/* Device memory, 256-byte aligned, not cleared, for `what` (a sentence's object: "the KV
+ * cache").  An address of the device: the host must not touch it.  TUG_ENOMEM: above the
+ * budget, or the driver has none. */
+TUG_NODISCARD tug_status tug_device_alloc(tug_device *d, void **out, size_t bytes,
+                                          const char *what, tug_err *err);
+void tug_device_free(tug_device *d, void *p, size_t bytes);
+
+/* Host memory that the device copies from and to beside everything. */
+TUG_NODISCARD tug_status tug_device_alloc_pinned(tug_device *d, void **out, size_t bytes,
+                                                 const char *what, tug_err *err);
+void tug_device_free_pinned(tug_device *d, void *p);
+
+/* ---- enqueued ------------------------------------------------------------------------------ */
+
+/* Kernel `name`, a constant string that stays, with a copy of its one argument. */
+void tug_device_launch(tug_device *d, const char *name, const uint32_t grid[3],
+                       uint32_t block, uint32_t shared_bytes, const void *args);
+/* From pageable memory the bytes are taken before this returns; pinned memory must stay
+ * as it is until the copy has run. */
+void tug_device_copy_in(tug_device *d, tug_device_stream s, void *dst, const void *src,
+                        size_t bytes);
+/* dst may be read after a wait. */
+void tug_device_copy_out(tug_device *d, tug_device_stream s, void *dst, const void *src,
+                         size_t bytes);
+void tug_device_copy(tug_device *d, tug_device_stream s, void *dst, const void *src,
+                     size_t bytes);
+void tug_device_clear(tug_device *d, tug_device_stream s, void *dst, size_t bytes);
+
+/* ---- order and the end ----------------------------------------------------------------------- */
+
+TUG_NODISCARD tug_status tug_device_event_create(tug_device *d, tug_device_event **out,
+                                                 tug_err *err);
+void tug_device_event_destroy(tug_device *d, tug_device_event **e);
+/* The event happens when what is in the stream now has run. */
+void tug_device_record(tug_device *d, tug_device_event *e, tug_device_stream s);
+/* What comes into the stream from now on runs after the event. */
+void tug_device_after(tug_device *d, tug_device_stream s, tug_device_event *e);
+
+/* The host waits for the event, for all of the stream. */
+TUG_NODISCARD tug_status tug_device_wait_event(tug_device *d, tug_device_event *e,
+                                               tug_err *err);
+TUG_NODISCARD tug_status tug_device_wait(tug_device *d, tug_device_stream s, tug_err *err);
+
+/* The failure that is kept, or TUG_OK; does not wait. */
+TUG_NODISCARD tug_status tug_device_status(const tug_device *d, tug_err *err);
+
+#endif

@@ -185,9 +185,7 @@ def main():
         suite = [(n, s, how) for n, s in suite_schemas(args.suite) for how in ("call", "format")
                  ] if args.suite else []
         bad, judged, by_tokens, suite_wrong = 0, 0, 0, {}
-        for name, schema, how in found + suite:
-            of_suite = (name, schema, how) in suite if suite and how == "format" else \
-                name.startswith(("draft", "optional", "v1"))
+        for of_suite, (name, schema, how) in [(False, x) for x in found] + [(True, x) for x in suite]:
             for k in range(3 if of_suite else args.rounds):
                 use = bool(tokens) and k % 2 == 1
                 reply = walker.ask(schema=schema, how=how, seed=k, free=[0, 60, 400][k % 3],

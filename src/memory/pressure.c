@@ -83,13 +83,17 @@ static uint64_t read_number(const char *dir, const char *file) {
 
 /* What the two versions call the same things. */
 typedef struct group_files {
-    const char *limits[2], *used, *cache;
+    const char *limits[2], *used;
+    /* Files in memory, which the kernel drops before anything else: all of them count as
+     * free, as in MemAvailable.  Who reads a file twice makes it active. */
+    const char *cache[2];
 } group_files;
 
-static const group_files V1 = {
-    {"memory.limit_in_bytes", NULL}, "memory.usage_in_bytes", "total_inactive_file "};
+static const group_files V1 = {{"memory.limit_in_bytes", NULL},
+                               "memory.usage_in_bytes",
+                               {"total_inactive_file ", "total_active_file "}};
 static const group_files V2 = {
-    {"memory.max", "memory.high"}, "memory.current", "inactive_file "};
+    {"memory.max", "memory.high"}, "memory.current", {"inactive_file ", "active_file "}};
 
 /* Version 1 says "no limit" with the largest number of whole pages. */
 #define NO_LIMIT ((uint64_t)1 << 62)
@@ -116,7 +120,11 @@ static void look_at_group(groups *g, const char *dir, const group_files *files) 
     char path[PATH_BYTES + 64];
     (void)snprintf(path, sizeof path, "%s/memory.stat", dir);
     const uint64_t used = read_number(dir, files->used);
-    const uint64_t cache = read_field(path, files->cache, 0);
+    uint64_t cache = 0;
+    for (int i = 0; i < 2; i++) {
+        const uint64_t part = read_field(path, files->cache[i], 0);
+        cache += part < NO_LIMIT ? part : 0;
+    }
     one.group_used = used == UINT64_MAX ? 0 : used > cache ? used - cache : 0;
     if (group_left(&one) >= group_left(g->sample)) return;
     g->sample->group_limit = one.group_limit;

@@ -91,7 +91,9 @@ static void a_kernel_that_says_nothing(void **state) {
 
 #define CGROUP2 \
     "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
-#define V2_STAT(inactive) "anon 1\nfile 2\ninactive_anon 3\ninactive_file " inactive "\n"
+#define V2_STAT(inactive, active)                                             \
+    "anon 1\nfile 2\ninactive_anon 3\nactive_anon 4\ninactive_file " inactive \
+    "\nactive_file " active "\n"
 
 /* Of the groups on the way up the one with the least left counts; memory.high is a limit. */
 static void version_2_up_to_the_root(void **state) {
@@ -103,11 +105,12 @@ static void version_2_up_to_the_root(void **state) {
         {"/sys/fs/cgroup/user.slice/tug.scope/memory.max", "4000000000\n"},
         {"/sys/fs/cgroup/user.slice/tug.scope/memory.high", "max\n"},
         {"/sys/fs/cgroup/user.slice/tug.scope/memory.current", "1500000000\n"},
-        {"/sys/fs/cgroup/user.slice/tug.scope/memory.stat", V2_STAT("500000000")},
+        {"/sys/fs/cgroup/user.slice/tug.scope/memory.stat",
+         V2_STAT("400000000", "100000000")},
         {"/sys/fs/cgroup/user.slice/memory.max", "max\n"},
         {"/sys/fs/cgroup/user.slice/memory.high", "max\n"},
         {"/sys/fs/cgroup/user.slice/memory.current", "7000000000\n"},
-        {"/sys/fs/cgroup/user.slice/memory.stat", V2_STAT("0")},
+        {"/sys/fs/cgroup/user.slice/memory.stat", V2_STAT("0", "0")},
         {NULL, NULL}};
     tug_pressure_sample s = read_from(files);
     assert_int_equal(s.group_limit, 4000000000);
@@ -148,7 +151,8 @@ static void version_1_beside_version_2(void **state) {
         {"/sys/fs/cgroup/memory/jobs/memory.limit_in_bytes", "600000000\n"},
         {"/sys/fs/cgroup/memory/jobs/memory.usage_in_bytes", "500000000\n"},
         {"/sys/fs/cgroup/memory/jobs/memory.stat",
-         "cache 7\ninactive_file 1\ntotal_cache 8\ntotal_inactive_file 300000000\n"},
+         "cache 7\ninactive_file 1\ntotal_cache 8\ntotal_inactive_file 200000000\n"
+         "total_active_file 100000000\n"},
         {"/sys/fs/cgroup/memory/memory.limit_in_bytes", V1_UNLIMITED},
         {"/sys/fs/cgroup/cpu/memory.limit_in_bytes", "1\n"},
         {NULL, NULL}};

@@ -48,6 +48,7 @@ static uint32_t ceil_div(int64_t n, int64_t by) {
     return (uint32_t)((n + by - 1) / by);
 }
 
+/* x may be large; y and z end at 65,535, so many tokens are x, or y in tiles. */
 static tug_cuda_launch shape(const char *kernel, uint32_t x, uint32_t y, uint32_t block) {
     return (tug_cuda_launch){kernel, {x, y, 1}, block, 0};
 }
@@ -71,7 +72,7 @@ tug_cuda_launch tug_cuda_on_swiglu(const tug_cuda_swiglu *a) {
 }
 
 tug_cuda_launch tug_cuda_on_quantize(const tug_cuda_quantize *a) {
-    return shape("tug_quantize", ceil_div(a->n, 256), (uint32_t)a->n_tok, 256);
+    return shape("tug_quantize", (uint32_t)a->n_tok, ceil_div(a->n, 256), 256);
 }
 
 tug_cuda_launch tug_cuda_on_route(const tug_cuda_route *a) {
@@ -100,8 +101,8 @@ static int row_groups(tug_type type, int n_cols) {
 }
 
 tug_cuda_launch tug_cuda_on_embed(const tug_cuda_embed *a, tug_type type) {
-    return shape(kernels_of(type)->embed, ceil_div(a->n / chunk_values(type), 256),
-                 (uint32_t)a->n_tok, 256);
+    return shape(kernels_of(type)->embed, (uint32_t)a->n_tok,
+                 ceil_div(a->n / chunk_values(type), 256), 256);
 }
 
 tug_cuda_launch tug_cuda_on_gemv(const tug_cuda_linear *a, tug_type type) {
@@ -153,14 +154,14 @@ tug_cuda_launch tug_cuda_on_gemm(const tug_cuda_gemm *a, tug_type type) {
 }
 
 tug_cuda_launch tug_cuda_on_combine(const tug_cuda_combine *a) {
-    return shape("tug_combine", ceil_div(a->n, 256), (uint32_t)a->n_tok, 256);
+    return shape("tug_combine", (uint32_t)a->n_tok, ceil_div(a->n, 256), 256);
 }
 
 /* ---- mixers ------------------------------------------------------------------------------- */
 
 tug_cuda_launch tug_cuda_on_attn_prepare(const tug_cuda_attn_prepare *a, bool is_q8_0) {
     return shape(is_q8_0 ? "tug_attn_prepare_q8_0" : "tug_attn_prepare_f16",
-                 ceil_div(a->s.n_head + 2 * a->s.n_kv_head, 4), (uint32_t)a->n_tok, 128);
+                 (uint32_t)a->n_tok, ceil_div(a->s.n_head + 2 * a->s.n_kv_head, 4), 128);
 }
 
 #define BY_HEAD_DIM(name) \

@@ -131,14 +131,14 @@ TUG_KERNEL(tug_sort_place, tug_cuda_sort, 256) {
     for_pairs_of(a, blockIdx.x, [to](int pair, int at) { to[at] = pair; });
 }
 
-/* Block (256,), grid (ceil(n / 256), n_tok). */
+/* Block (256,), grid (n_tok, ceil(n / 256)). */
 TUG_KERNEL(tug_combine, tug_cuda_combine, 256) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    const int i = blockIdx.y * blockDim.x + threadIdx.x;
     if (i >= a.n) return;
-    const int64_t pair0 = (int64_t)blockIdx.y * a.n_used;
+    const int64_t pair0 = (int64_t)blockIdx.x * a.n_used;
     float sum = 0;
     for (int64_t p = pair0; p < pair0 + a.n_used; p++) {
         if (a.slots[a.ids[p]]) sum = fmaf(a.weights[p], a.yp[p * a.n + i], sum);
     }
-    a.y[(int64_t)blockIdx.y * a.n + i] = sum;
+    a.y[(int64_t)blockIdx.x * a.n + i] = sum;
 }

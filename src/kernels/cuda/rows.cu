@@ -54,11 +54,11 @@ TUG_KERNEL(tug_swiglu, tug_cuda_swiglu, 256) {
     if (i < a.n) a.h[i] = silu(a.gate[i]) * a.up[i];
 }
 
-/* Block (256,), grid (ceil(n / 256), n_tok): a warp converts 32 values. */
+/* Block (256,), grid (n_tok, ceil(n / 256)): a warp converts 32 values. */
 TUG_KERNEL(tug_quantize, tug_cuda_quantize, 256) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x, lane = threadIdx.x % WARP;
+    const int i = blockIdx.y * blockDim.x + threadIdx.x, lane = threadIdx.x % WARP;
     if (i >= a.n) return; /* whole warps: n % 32 == 0 */
-    const int64_t at = (int64_t)blockIdx.y * a.x_stride + i;
+    const int64_t at = (int64_t)blockIdx.x * a.x_stride + i;
     const float x = a.gate ? silu(a.gate[at]) * a.x[at] : a.x[at];
 
     const uint32_t bits = warp_max_bits(x);
@@ -78,7 +78,7 @@ TUG_KERNEL(tug_quantize, tug_cuda_quantize, 256) {
     int sum = 254 * q0 + q1;
     for (int off = 8; off > 0; off /= 2) sum += __shfl_xor_sync(FULL_WARP, sum, off);
 
-    int8_t *const row = (int8_t *)a.act + blockIdx.y * tug_cuda_act_bytes(a.n);
+    int8_t *const row = (int8_t *)a.act + blockIdx.x * tug_cuda_act_bytes(a.n);
     float *const scales = (float *)(row + 2 * (int64_t)a.n);
     row[i] = (int8_t)q0;
     row[a.n + i] = (int8_t)q1;

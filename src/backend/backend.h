@@ -1,10 +1,12 @@
 /* backend.h - the semantic operations the forward pass is written against.
  *
- * A backend is one place where ops run.  Activations are f32 buffers of that place,
- * weights are views of bytes that somebody else owns.  There is one backend today: the
- * CPU (backend_cpu.c, over the kernel table; level "ref" makes it the oracle).
- * Ops cannot fail: everything that can (memory) was reserved by tug_backend_reserve.  Only
- * tug_op_moe can, when experts come from a disk.
+ * A backend is one place where ops run.  Activations are f32 buffers of that place, and so
+ * are states and weights, views of bytes that somebody else owns.  The places: the CPU
+ * (backend_cpu.c, over the kernel table; level "ref" makes it the oracle), and a GPU with
+ * the CPU beside it (backend_cuda.c).
+ * Ops cannot fail: everything that can (memory) was reserved by tug_backend_reserve.  But
+ * tug_op_moe can, when experts come from a disk; and a GPU may fail, which the next
+ * tug_backend_wait tells: until then results are undefined.
  * Every op computes each token by itself, so results do not depend on n_tok.
  *
  * Shapes in parentheses, last dimension contiguous.  SPDX-License-Identifier: MIT */
@@ -124,6 +126,28 @@ typedef struct tug_backend tug_backend;
 TUG_NODISCARD tug_status tug_backend_cpu_create(tug_backend **out, tug_cpu_level level,
                                                 int n_threads, tug_err *err);
 void tug_backend_destroy(tug_backend **be);
+
+/* ---- memory of the place -------------------------------------------------------------- */
+
+/* Is it the host's?  Then pointers into it can be followed. */
+bool tug_backend_is_host(const tug_backend *be);
+
+/* 64-byte aligned, not cleared, for `what` ("the KV cache"). */
+TUG_NODISCARD tug_status tug_backend_alloc(tug_backend *be, void **out, size_t bytes,
+                                           const char *what, tug_err *err);
+void tug_backend_free(tug_backend *be, void *p, size_t bytes); /* p may be NULL */
+
+/* In the order of the calls, ops included.  write: from the host, which may change src at
+ * once.  read: to the host, there after tug_backend_wait.  On the host dst may be src. */
+void tug_backend_write(tug_backend *be, void *dst, const void *src, size_t bytes);
+void tug_backend_read(tug_backend *be, void *dst, const void *src, size_t bytes);
+void tug_backend_copy(tug_backend *be, void *dst, const void *src, size_t bytes);
+void tug_backend_clear(tug_backend *be, void *p, size_t bytes);
+
+/* Until everything is done.  TUG_EDEVICE: the GPU failed, and will say so again. */
+TUG_NODISCARD tug_status tug_backend_wait(tug_backend *be, tug_err *err);
+
+/* ---- the CPU of it --------------------------------------------------------------------- */
 
 /* Grows the scratch to these limits. */
 TUG_NODISCARD tug_status tug_backend_reserve(tug_backend *be,

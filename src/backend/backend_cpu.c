@@ -18,6 +18,7 @@ tug_status tug_backend_cpu_create(tug_backend **out, tug_cpu_level level, int n_
     *out = NULL;
     tug_backend *be = tug_alloc_zero(sizeof *be);
     if (!be) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the CPU backend");
+    be->ops = &tug_cpu_ops;
     tug_kernels_init(&be->k, level);
     const tug_status s = tug_pool_create(&be->pool, n_threads, err);
     if (s != TUG_OK) {
@@ -56,12 +57,14 @@ static void free_scratch(tug_backend *be) {
     tug_free(be->shared_act);
     tug_free(be->shared_y);
     tug_free(be->up_tile);
-    *be = (tug_backend){.k = be->k, .pool = be->pool};
+    *be = (tug_backend){
+        .ops = be->ops, .place = be->place, .k = be->k, .pool = be->pool};
 }
 
 void tug_backend_destroy(tug_backend **backend) {
     tug_backend *be = *backend;
     if (!be) return;
+    if (be->ops->destroy) be->ops->destroy(be);
     free_scratch(be);
     tug_pool_destroy(&be->pool);
     tug_free(be);
@@ -161,8 +164,7 @@ static int64_t max64(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
-                               tug_err *err) {
+tug_status tug_cpu_reserve(tug_backend *be, const tug_backend_limits *want, tug_err *err) {
     const tug_backend_limits *have = &be->limits;
     const tug_backend_limits l = {
         .n_tok = max64(want->n_tok, have->n_tok),
@@ -178,7 +180,8 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
     if (memcmp(&l, have, sizeof l) == 0) return TUG_OK;
 
     /* Into a new one first: when memory is out, what is there goes on working. */
-    tug_backend fresh = {.k = be->k, .pool = be->pool};
+    tug_backend fresh = {
+        .ops = be->ops, .place = be->place, .k = be->k, .pool = be->pool};
     bool bad = false;
     const int n_threads = tug_pool_size(be->pool);
     const int64_t n_slot = l.n_tok * l.n_expert_used;
@@ -239,6 +242,37 @@ tug_status tug_backend_reserve(tug_backend *be, const tug_backend_limits *want,
     return TUG_OK;
 }
 
+/* ---- memory: the host's -------------------------------------------------------------- */
+
+static tug_status host_alloc(tug_backend *be, void **out, size_t bytes, const char *what,
+                             tug_err *err) {
+    (void)be;
+    *out = tug_alloc_aligned(64, bytes);
+    return *out ? TUG_OK : TUG_FAIL(err, TUG_ENOMEM, "out of memory for %s", what);
+}
+
+static void host_free(tug_backend *be, void *p, size_t bytes) {
+    (void)be;
+    (void)bytes;
+    tug_free(p);
+}
+
+static void host_copy(tug_backend *be, void *dst, const void *src, size_t bytes) {
+    (void)be;
+    if (dst != src) memcpy(dst, src, bytes);
+}
+
+static void host_clear(tug_backend *be, void *p, size_t bytes) {
+    (void)be;
+    memset(p, 0, bytes);
+}
+
+static tug_status host_wait(tug_backend *be, tug_err *err) {
+    (void)be;
+    (void)err;
+    return TUG_OK;
+}
+
 /* ---- sharing work -------------------------------------------------------------------- */
 
 /* About 10 us of one core: the cost of a hand-over and back, a few times. */
@@ -277,7 +311,7 @@ static void embed_rows(void *ud, int64_t begin, int64_t end, int thread) {
     }
 }
 
-void tug_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
+void tug_cpu_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
                   int64_t n_tok) {
     rows_job j = {.be = be, .y = x, .embedding = w, .ids = ids};
     tug_cpu_for(be, n_tok, 8, n_tok * w->n_cols * 4, embed_rows, &j);
@@ -291,8 +325,8 @@ static void rmsnorm_rows(void *ud, int64_t begin, int64_t end, int thread) {
     }
 }
 
-void tug_op_rmsnorm(tug_backend *be, float *y, const float *x, const float *w,
-                    int64_t n_tok, int64_t n, float eps) {
+static void op_rmsnorm(tug_backend *be, float *y, const float *x, const float *w,
+                       int64_t n_tok, int64_t n, float eps) {
     rows_job j = {.be = be, .y = y, .x = x, .w = w, .n = n, .eps = eps};
     tug_cpu_for(be, n_tok, 16, n_tok * n, rmsnorm_rows, &j);
 }
@@ -303,7 +337,7 @@ static void add_rows(void *ud, int64_t begin, int64_t end, int thread) {
     j->be->k.add(j->y + begin * j->n, j->x + begin * j->n, (end - begin) * j->n);
 }
 
-void tug_op_add(tug_backend *be, float *x, const float *y, int64_t n_tok, int64_t n) {
+static void op_add(tug_backend *be, float *x, const float *y, int64_t n_tok, int64_t n) {
     rows_job j = {.be = be, .y = x, .x = y, .n = n};
     tug_cpu_for(be, n_tok, 16, n_tok * n, add_rows, &j);
 }
@@ -434,7 +468,7 @@ static void convert_for(tug_backend *be, const tug_proj *p, int n_proj, const fl
     }
 }
 
-void tug_op_project(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
+static void op_project(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
                     int64_t dst_stride, const float *x, int64_t n_tok) {
     int64_t n_rows = 0, macs = 0;
     for (int i = 0; i < n_proj; i++) {
@@ -445,3 +479,24 @@ void tug_op_project(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
     project_job j = {be, p, n_proj, dst, dst_stride, x, n_tok};
     tug_cpu_for(be, n_rows, tug_cpu_row_grain(be, n_rows, n_tok), macs, project_rows, &j);
 }
+
+/* ---- the table ----------------------------------------------------------------------- */
+
+const tug_backend_ops tug_cpu_ops = {
+    .reserve = tug_cpu_reserve,
+    .alloc = host_alloc,
+    .free = host_free,
+    .write = host_copy,
+    .read = host_copy,
+    .copy = host_copy,
+    .clear = host_clear,
+    .wait = host_wait,
+    .embed = tug_cpu_op_embed,
+    .rmsnorm = op_rmsnorm,
+    .add = op_add,
+    .project = op_project,
+    .attn_prepare = tug_cpu_op_attn_prepare,
+    .attn = tug_cpu_op_attn,
+    .delta = tug_cpu_op_delta,
+    .moe = tug_cpu_op_moe,
+};

@@ -294,9 +294,9 @@ static tug_status run_as_they_come(moe_job *j, tug_err *err) {
     }
 }
 
-tug_status tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const float *x,
-                      const float *router_logits, int n_used, int64_t n_tok,
-                      tug_err *err) {
+tug_status tug_cpu_op_moe(tug_backend *be, const tug_moe_weights *w, float *y,
+                          const float *x, const float *router_logits, int n_used,
+                          int64_t n_tok, tug_err *err) {
     moe_job j = {.be = be,
                  .w = w,
                  .y = y,
@@ -317,8 +317,4 @@ tug_status tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const
     }
     tug_cpu_for(be, n_tok, 16, n_tok * n_used * w->down.n_rows, combine_tokens, &j);
     return TUG_OK;
-}
-
-const int32_t *tug_backend_routed(const tug_backend *be) {
-    return be->routing.ids;
 }

@@ -1,9 +1,49 @@
-/* backend_impl.h - what the files of the CPU backend share.  SPDX-License-Identifier: MIT */
+/* backend_impl.h - the table of ops, and what the files of the CPU backend share.
+ *
+ * Every backend has the kernels and threads of the CPU: one on another place computes there
+ * what it can, and with these what it cannot.  SPDX-License-Identifier: MIT */
 #ifndef TUG_BACKEND_BACKEND_IMPL_H
 #define TUG_BACKEND_BACKEND_IMPL_H
 
 #include "backend/backend.h"
 #include "base/threads.h"
+
+/* One place where ops run: the functions of backend.h of the same names. */
+typedef struct tug_backend_ops {
+    void (*destroy)(tug_backend *be); /* the place's own; NULL: nothing */
+    tug_status (*reserve)(tug_backend *be, const tug_backend_limits *limits,
+                          tug_err *err);
+    /* memory of the place */
+    tug_status (*alloc)(tug_backend *be, void **out, size_t bytes, const char *what,
+                        tug_err *err);
+    void (*free)(tug_backend *be, void *p, size_t bytes);
+    void (*write)(tug_backend *be, void *dst, const void *src, size_t bytes);
+    void (*read)(tug_backend *be, void *dst, const void *src, size_t bytes);
+    void (*copy)(tug_backend *be, void *dst, const void *src, size_t bytes);
+    void (*clear)(tug_backend *be, void *p, size_t bytes);
+    tug_status (*wait)(tug_backend *be, tug_err *err);
+    /* ops */
+    void (*embed)(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
+                  int64_t n_tok);
+    void (*rmsnorm)(tug_backend *be, float *y, const float *x, const float *w,
+                    int64_t n_tok, int64_t n, float eps);
+    void (*add)(tug_backend *be, float *x, const float *y, int64_t n_tok, int64_t n);
+    void (*project)(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
+                    int64_t dst_stride, const float *x, int64_t n_tok);
+    void (*attn_prepare)(tug_backend *be, const tug_attn_shape *s, float *qkv,
+                         int64_t stride, const float *q_norm, const float *k_norm,
+                         const float *rope, tug_kv_layer *kv, int64_t pos0,
+                         int64_t n_tok);
+    void (*attn)(tug_backend *be, const tug_attn_shape *s, float *out, const float *qkv,
+                 int64_t stride, const tug_kv_layer *kv, int64_t pos0, int64_t n_tok);
+    void (*delta)(tug_backend *be, const tug_delta_shape *s, float *out,
+                  const float *proj, int64_t stride, const float *conv_w,
+                  const float *dt_bias, const float *a_coef, const float *norm,
+                  tug_delta_state *state, int64_t n_tok);
+    tug_status (*moe)(tug_backend *be, const tug_moe_weights *w, float *y, const float *x,
+                      const float *router_logits, int n_used, int64_t n_tok,
+                      tug_err *err);
+} tug_backend_ops;
 
 /* Where each routed token of a batch goes: slots sorted by expert, so that an expert's
  * tokens are contiguous. */
@@ -36,6 +76,8 @@ typedef struct tug_routing {
 #define TUG_CPU_CONV_PAD 16
 
 struct tug_backend {
+    const tug_backend_ops *ops;
+    void *place; /* what the ops of another place than the CPU have */
     tug_kernels k;
     tug_pool *pool; /* owned */
     tug_backend_limits limits;
@@ -60,6 +102,26 @@ struct tug_backend {
     int32_t *attn_len;   /* (n_threads, TUG_CPU_ATTN_QUERIES) */
     float *attn_parts;   /* (TUG_CPU_ATTN_PARTS, TUG_ATTN_PART_OUT + TUG_MAX_HEAD_DIM) */
 };
+
+/* The CPU's ops. */
+extern const tug_backend_ops tug_cpu_ops;
+tug_status tug_cpu_reserve(tug_backend *be, const tug_backend_limits *want, tug_err *err);
+void tug_cpu_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
+                      int64_t n_tok);
+void tug_cpu_op_attn_prepare(tug_backend *be, const tug_attn_shape *s, float *qkv,
+                             int64_t stride, const float *q_norm, const float *k_norm,
+                             const float *rope, tug_kv_layer *kv, int64_t pos0,
+                             int64_t n_tok);
+void tug_cpu_op_attn(tug_backend *be, const tug_attn_shape *s, float *out,
+                     const float *qkv, int64_t stride, const tug_kv_layer *kv,
+                     int64_t pos0, int64_t n_tok);
+void tug_cpu_op_delta(tug_backend *be, const tug_delta_shape *s, float *out,
+                      const float *proj, int64_t stride, const float *conv_w,
+                      const float *dt_bias, const float *a_coef, const float *norm,
+                      tug_delta_state *state, int64_t n_tok);
+tug_status tug_cpu_op_moe(tug_backend *be, const tug_moe_weights *w, float *y,
+                          const float *x, const float *router_logits, int n_used,
+                          int64_t n_tok, tug_err *err);
 
 /* The kernel that multiplies this weight as it lies. */
 const tug_linear_kernel *tug_cpu_kernel(const tug_backend *be, const tug_weight *w);

@@ -54,6 +54,7 @@ tug_status tug_session_keep_rows(tug_session *s, int64_t n, tug_err *err) {
     if (end <= from) return TUG_OK;
     TUG_TRY(reserve_rows(u, end - u->row, row_bytes, err));
     tug_state_read_rows(&s->state, from, end - from, u->bytes + (size_t)u->n * row_bytes);
+    TUG_TRY(tug_backend_wait(s->model->be, err));
     memcpy(u->ids + u->n, s->ids + from, (size_t)(end - from) * sizeof *u->ids);
     u->n = end - u->row;
     return TUG_OK;
@@ -115,9 +116,11 @@ tug_status tug_session_save(tug_session *s, tug_session_mark **mark, tug_err *er
     m->lost = false;
     m->n_tokens = s->state.n_tokens;
     m->have_logits = s->have_logits;
-    memcpy(m->recurrent, s->state.recurrent, s->state.recurrent_size);
+    tug_state_read_recurrent(&s->state, m->recurrent);
     if (s->have_logits) memcpy(m->logits, s->logits, tug_session_logits_bytes(s));
-    return TUG_OK;
+    const tug_status status = tug_backend_wait(s->model->be, err);
+    m->lost = status != TUG_OK;
+    return status;
 }
 
 tug_status tug_session_restore(tug_session *s, const tug_session_mark *m, tug_err *err) {
@@ -133,7 +136,7 @@ tug_status tug_session_restore(tug_session *s, const tug_session_mark *m, tug_er
     tug_session_undo(s);
     s->state.n_tokens = m->n_tokens;
     s->have_logits = m->have_logits;
-    memcpy(s->state.recurrent, m->recurrent, s->state.recurrent_size);
+    tug_state_write_recurrent(&s->state, m->recurrent);
     if (m->have_logits) memcpy(s->logits, m->logits, tug_session_logits_bytes(s));
     return TUG_OK;
 }
@@ -181,7 +184,7 @@ tug_status tug_session_fork(tug_session *dst, const tug_session *src,
     TUG_TRY(check_fork(dst, src, m, n, err));
     for (tug_session_mark *old = dst->marks; old; old = old->next) old->lost = true;
     dst->undo.n = 0;
-    tug_state_copy(&dst->state, &src->state, n, m ? m->recurrent : src->state.recurrent);
+    tug_state_copy(&dst->state, &src->state, n, m ? m->recurrent : NULL);
     memcpy(dst->ids, src->ids, (size_t)n * sizeof *dst->ids);
     if (m && n > u->row && u->n > 0) { /* a mark of the line that src left */
         const int64_t n_kept = n - u->row < u->n ? n - u->row : u->n;

@@ -182,7 +182,7 @@ static bool watch_layers(pass *p) {
     const size_t bytes = p->s->state.recurrent_size;
     if (!m->before) m->before = tug_alloc_aligned(64, bytes);
     if (!m->before) return false;
-    memcpy(m->before, p->s->state.recurrent, bytes);
+    tug_state_read_recurrent(&p->s->state, m->before);
     m->net.on_layer = on_layer;
     m->net.layer_ud = p;
     return true;
@@ -204,30 +204,38 @@ static tug_status run_pass(tug_session *s, const int32_t *ids, pass *p, tug_err 
     const tug_status status =
         tug_forward(&s->model->net, &s->state, &s->model->scratch, ids, n_tok, err);
     if (status == TUG_ECANCELED && can_go_back) {
-        memcpy(s->state.recurrent, s->model->before, s->state.recurrent_size);
+        tug_state_write_recurrent(&s->state, s->model->before);
     } else if (status != TUG_OK) {
         tug_session_reset(s);
     }
     return status;
 }
 
-static void run_head(tug_session *s, int64_t row, int64_t n, float *logits) {
+static tug_status run_head(tug_session *s, int64_t row, int64_t n, float *logits,
+                           tug_err *err) {
     tug_recorder *r = &s->model->recorder;
     if (r->clock) tug_work_add_head(r->work, &s->model->net, n);
-    tug_head(&s->model->net, &s->model->scratch, row, n, logits);
+    return tug_head(&s->model->net, &s->model->scratch, row, n, logits, err);
 }
 
 /* Logits of rows [from, n) of the pass that just ran, a few rows at a time. */
-static void report_rows(tug_session *s, int64_t from, int64_t n, int64_t base,
-                        tug_logits_fn *fn, void *ud) {
+static tug_status report_rows(tug_session *s, int64_t from, int64_t n, int64_t base,
+                              tug_logits_fn *fn, void *ud, tug_err *err) {
     float *logits = s->model->scratch.logits;
     for (int64_t row = from; row < n; row += TUG_HEAD_ROWS) {
         const int64_t n_row = n - row < TUG_HEAD_ROWS ? n - row : TUG_HEAD_ROWS;
-        run_head(s, row, n_row, logits);
+        TUG_TRY(run_head(s, row, n_row, logits, err));
         for (int64_t i = 0; i < n_row; i++) {
             fn(ud, base + row + i, logits + i * s->model->net.shape.n_vocab);
         }
     }
+    return TUG_OK;
+}
+
+/* Without logits of the last token a session has none: invariant 2. */
+static tug_status head_or_reset(tug_session *s, tug_status status) {
+    if (status != TUG_OK) tug_session_reset(s);
+    return status;
 }
 
 tug_status tug_session_append_each(tug_session *s, const int32_t *ids, int64_t n,
@@ -240,13 +248,14 @@ tug_status tug_session_append_each(tug_session *s, const int32_t *ids, int64_t n
         pass p = {.s = s, .at = at, .n_tok = n_tok, .total = n};
         TUG_TRY(run_pass(s, ids + at, &p, err));
         if (fn && first < at + n_tok) {
-            report_rows(s, first > at ? first - at : 0, n_tok, at, fn, ud);
+            TUG_TRY(head_or_reset(
+                s, report_rows(s, first > at ? first - at : 0, n_tok, at, fn, ud, err)));
         }
         at += n_tok;
         const bool go_on =
             !s->on_prefill || s->on_prefill(s->ud, (uint64_t)at, (uint64_t)n);
         if (at == n || !go_on || s->model->net.on_layer) {
-            run_head(s, n_tok - 1, 1, s->logits);
+            TUG_TRY(head_or_reset(s, run_head(s, n_tok - 1, 1, s->logits, err)));
             s->have_logits = true;
         }
         if (at < n && !go_on) {

@@ -27,6 +27,30 @@ uint64_t tug_state_recurrent_bytes(const tug_state_shape *s) {
            sizeof(float);
 }
 
+static bool on_host(const tug_state *st) {
+    return !st->be || tug_backend_is_host(st->be);
+}
+
+/* A map whose pages come as they are touched, where there is such a thing. */
+static tug_status alloc_kv(tug_state *st, size_t size, tug_err *err) {
+    if (!on_host(st)) {
+        void *p;
+        TUG_TRY(tug_backend_alloc(st->be, &p, size, "the KV cache: use a smaller -c", err));
+        st->kv_bytes = p;
+        return TUG_OK;
+    }
+    void *p = tug_sys.mmap(NULL, size, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+        return TUG_FAIL(err, TUG_ENOMEM,
+                        "out of memory for a context of %lld tokens (%.1f GB): use a "
+                        "smaller -c",
+                        (long long)st->n_ctx, (double)size * 1e-9);
+    }
+    st->kv_bytes = p;
+    return TUG_OK;
+}
+
 static tug_status create_kv(tug_state *st, const tug_state_shape *s, tug_err *err) {
     size_t size;
     /* Whole blocks, as the kernels want them. */
@@ -38,15 +62,7 @@ static tug_status create_kv(tug_state *st, const tug_state_shape *s, tug_err *er
                         (long long)st->n_ctx);
     }
     if (size == 0) return TUG_OK; /* a model without attention layers */
-    void *p = tug_sys.mmap(NULL, size, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) {
-        return TUG_FAIL(err, TUG_ENOMEM,
-                        "out of memory for a context of %lld tokens (%.1f GB): use a "
-                        "smaller -c",
-                        (long long)st->n_ctx, (double)size * 1e-9);
-    }
-    st->kv_bytes = p;
+    TUG_TRY(alloc_kv(st, size, err));
     st->kv_size = size;
     st->n_attn_layer = s->n_attn_layer;
     st->n_kv_head = s->n_kv_head;
@@ -62,7 +78,14 @@ static tug_status create_kv(tug_state *st, const tug_state_shape *s, tug_err *er
 static tug_status create_recurrent(tug_state *st, const tug_state_shape *s,
                                    tug_err *err) {
     st->recurrent_size = (size_t)tug_state_recurrent_bytes(s);
-    st->recurrent = tug_alloc_aligned(64, st->recurrent_size);
+    if (!on_host(st)) {
+        void *device;
+        TUG_TRY(tug_backend_alloc(st->be, &device, st->recurrent_size,
+                                  "the recurrent state", err));
+        st->recurrent = device;
+    } else {
+        st->recurrent = tug_alloc_aligned(64, st->recurrent_size);
+    }
     if (!st->recurrent) {
         return TUG_FAIL(err, TUG_ENOMEM,
                         "out of memory for the recurrent state (%.1f MB)",
@@ -79,7 +102,7 @@ static tug_status create_recurrent(tug_state *st, const tug_state_shape *s,
 
 tug_status tug_state_create(tug_state *st, const tug_state_shape *s, int64_t n_ctx,
                             tug_err *err) {
-    *st = (tug_state){.n_ctx = n_ctx};
+    *st = (tug_state){.n_ctx = n_ctx, .be = s->be};
     st->kv = tug_alloc_zero((size_t)s->n_attn_layer * sizeof *st->kv);
     st->delta = tug_alloc_zero((size_t)s->n_delta_layer * sizeof *st->delta);
     tug_status status = TUG_OK;
@@ -97,8 +120,13 @@ tug_status tug_state_create(tug_state *st, const tug_state_shape *s, int64_t n_c
 }
 
 void tug_state_free(tug_state *st) {
-    if (st->kv_bytes) (void)tug_sys.munmap(st->kv_bytes, st->kv_size);
-    tug_free(st->recurrent);
+    if (!on_host(st)) {
+        tug_backend_free(st->be, st->kv_bytes, st->kv_size);
+        tug_backend_free(st->be, st->recurrent, st->recurrent_size);
+    } else {
+        if (st->kv_bytes) (void)tug_sys.munmap(st->kv_bytes, st->kv_size);
+        tug_free(st->recurrent);
+    }
     tug_free(st->kv);
     tug_free(st->delta);
     *st = (tug_state){0};
@@ -106,7 +134,27 @@ void tug_state_free(tug_state *st) {
 
 void tug_state_reset(tug_state *st) {
     st->n_tokens = 0; /* cache rows beyond n_tokens are never read */
-    if (st->recurrent) memset(st->recurrent, 0, st->recurrent_size);
+    if (!on_host(st)) {
+        tug_backend_clear(st->be, st->recurrent, st->recurrent_size);
+    } else if (st->recurrent) {
+        memset(st->recurrent, 0, st->recurrent_size);
+    }
+}
+
+void tug_state_read_recurrent(const tug_state *st, float *dst) {
+    if (on_host(st)) {
+        memcpy(dst, st->recurrent, st->recurrent_size);
+    } else {
+        tug_backend_read(st->be, dst, st->recurrent, st->recurrent_size);
+    }
+}
+
+void tug_state_write_recurrent(tug_state *st, const float *src) {
+    if (on_host(st)) {
+        memcpy(st->recurrent, src, st->recurrent_size);
+    } else {
+        tug_backend_write(st->be, st->recurrent, src, st->recurrent_size);
+    }
 }
 
 /* ---- rows of the cache --------------------------------------------------------------- */
@@ -126,8 +174,13 @@ void tug_state_read_rows(const tug_state *st, int64_t row, int64_t n, uint8_t *d
     for (int64_t r = row; r < row + n; r++) {
         for (int i = 0; i < 2 * st->n_attn_layer * st->n_kv_head; i++) {
             const int head = i / 2 % st->n_kv_head, layer = i / 2 / st->n_kv_head;
-            tug_kv_read_row(st->kv[layer].type, i % 2, dst,
-                            head_cache(st, layer, i, head), r, st->head_dim);
+            uint8_t *cache = head_cache(st, layer, i, head);
+            if (on_host(st)) {
+                tug_kv_read_row(st->kv[layer].type, i % 2, dst, cache, r, st->head_dim);
+            } else { /* rows of one piece: such are the caches of a GPU */
+                const size_t bytes = st->kv[layer].row_bytes;
+                tug_backend_read(st->be, dst, cache + (size_t)r * bytes, bytes);
+            }
             dst += st->kv[layer].row_bytes;
         }
     }
@@ -137,8 +190,13 @@ void tug_state_write_rows(tug_state *st, int64_t row, int64_t n, const uint8_t *
     for (int64_t r = row; r < row + n; r++) {
         for (int i = 0; i < 2 * st->n_attn_layer * st->n_kv_head; i++) {
             const int head = i / 2 % st->n_kv_head, layer = i / 2 / st->n_kv_head;
-            tug_kv_write_row(st->kv[layer].type, i % 2, head_cache(st, layer, i, head), r,
-                             src, st->head_dim);
+            uint8_t *cache = head_cache(st, layer, i, head);
+            if (on_host(st)) {
+                tug_kv_write_row(st->kv[layer].type, i % 2, cache, r, src, st->head_dim);
+            } else {
+                const size_t bytes = st->kv[layer].row_bytes;
+                tug_backend_write(st->be, cache + (size_t)r * bytes, src, bytes);
+            }
             src += st->kv[layer].row_bytes;
         }
     }
@@ -150,7 +208,7 @@ static int64_t whole_blocks(int64_t n) {
 }
 
 void tug_state_trim(tug_state *st) {
-    for (int i = 0; i < 2 * st->n_attn_layer * st->n_kv_head; i++) {
+    for (int i = 0; on_host(st) && i < 2 * st->n_attn_layer * st->n_kv_head; i++) {
         const int head = i / 2 % st->n_kv_head, layer = i / 2 / st->n_kv_head;
         const tug_kv_layer *kv = &st->kv[layer];
         const int64_t used = whole_blocks(st->n_tokens);
@@ -164,10 +222,21 @@ void tug_state_copy(tug_state *dst, const tug_state *src, int64_t n,
                     const float *recurrent) {
     for (int i = 0; i < 2 * src->n_attn_layer * src->n_kv_head; i++) {
         const int head = i / 2 % src->n_kv_head, layer = i / 2 / src->n_kv_head;
-        memcpy(head_cache(dst, layer, i, head), head_cache(src, layer, i, head),
-               (size_t)whole_blocks(n) * src->kv[layer].row_bytes);
+        uint8_t *to = head_cache(dst, layer, i, head), *from = head_cache(src, layer, i, head);
+        const size_t bytes = (size_t)whole_blocks(n) * src->kv[layer].row_bytes;
+        if (on_host(src)) {
+            memcpy(to, from, bytes);
+        } else {
+            tug_backend_copy(src->be, to, from, bytes);
+        }
     }
-    memcpy(dst->recurrent, recurrent, src->recurrent_size);
+    if (recurrent) {
+        tug_state_write_recurrent(dst, recurrent);
+    } else if (on_host(src)) {
+        memcpy(dst->recurrent, src->recurrent, src->recurrent_size);
+    } else {
+        tug_backend_copy(src->be, dst->recurrent, src->recurrent, src->recurrent_size);
+    }
     dst->n_tokens = n;
     if (n > dst->n_touched) dst->n_touched = n;
 }

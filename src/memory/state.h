@@ -17,6 +17,7 @@ typedef struct tug_state_shape {
     int n_delta_layer, n_v_head, dk, dv, conv_width;
     int64_t conv_channels;
     tug_kv_type kv_type;
+    tug_backend *be; /* borrowed: of its place the bytes are; NULL: the host's */
 } tug_state_shape;
 
 typedef struct tug_state {
@@ -27,7 +28,9 @@ typedef struct tug_state {
     int64_t n_touched;      /* rows that were written since create or the last trim */
 
     int n_attn_layer, n_kv_head, head_dim;
-    uint8_t *kv_bytes; /* owned map that all kv[] point into; touched as it grows */
+    tug_backend *be;   /* borrowed; NULL: the host */
+    uint8_t *kv_bytes; /* owned, all kv[] point into it; on the host a map that is touched
+                          as it grows */
     size_t kv_size;
     float *recurrent;      /* owned, all delta[] point into it */
     size_t recurrent_size; /* bytes */
@@ -48,9 +51,14 @@ void tug_state_reset(tug_state *st);
 void tug_state_trim(tug_state *st);
 
 /* Makes dst, of the same shape and with room for n tokens, hold the first n tokens of src;
- * `recurrent` (recurrent_size bytes) is the state behind them. */
+ * `recurrent` (recurrent_size bytes, of the host) is the state behind them; NULL: src's. */
 void tug_state_copy(tug_state *dst, const tug_state *src, int64_t n,
                     const float *recurrent);
+
+/* The recurrent state, recurrent_size bytes, to host memory and back.  Read: there after
+ * tug_backend_wait, if the state is not the host's. */
+void tug_state_read_recurrent(const tug_state *st, float *dst);
+void tug_state_write_recurrent(tug_state *st, const float *src);
 
 /* Bytes of one token in all KV caches together. */
 size_t tug_state_row_bytes(const tug_state *st);

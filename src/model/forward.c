@@ -10,6 +10,7 @@
 #include "model/forward.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "backend/backend_stage.h"
 #include "base/sys.h"
@@ -72,7 +73,9 @@ static void rope_table(const tug_net *net, float *rope, int64_t pos, int64_t n_t
 
 static void tap(const tug_net *net, int layer, tug_tap_point point, const tug_scratch *s,
                 int64_t n_tok) {
-    if (net->tap) net->tap(net->tap_ud, layer, point, s->x, n_tok, net->shape.dim);
+    if (net->tap && tug_backend_is_host(net->be)) {
+        net->tap(net->tap_ud, layer, point, s->x, n_tok, net->shape.dim);
+    }
 }
 
 tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
@@ -81,7 +84,9 @@ tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
     int i_attn = 0, i_delta = 0;
     tug_stage_enter(net->be, TUG_STAGE_EMBEDDING);
     tug_op_embed(net->be, s->x, &net->weights.embedding, ids, n_tok);
-    rope_table(net, s->rope, st->n_tokens, n_tok);
+    rope_table(net, s->angles, st->n_tokens, n_tok);
+    tug_backend_write(net->be, s->rope, s->angles,
+                      (size_t)(n_tok * shape->attn.n_rot) * sizeof *s->rope);
     for (int i = 0; i < shape->n_layer; i++) {
         const tug_layer *l = &net->weights.layer[i];
         tug_stage_enter(net->be, l->is_attn ? TUG_STAGE_ATTENTION : TUG_STAGE_DELTANET);
@@ -98,19 +103,25 @@ tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
             return TUG_FAIL(err, TUG_ECANCELED, "canceled");
         }
     }
+    TUG_TRY(tug_backend_wait(net->be, err));
     st->n_tokens += n_tok;
     if (st->n_tokens > st->n_touched) st->n_touched = st->n_tokens;
     tug_stage_enter(net->be, TUG_STAGE_OTHER);
     return TUG_OK;
 }
 
-void tug_head(const tug_net *net, tug_scratch *s, int64_t row, int64_t n, float *logits) {
+tug_status tug_head(const tug_net *net, tug_scratch *s, int64_t row, int64_t n,
+                    float *logits, tug_err *err) {
     const tug_shape *shape = &net->shape;
     tug_stage_enter(net->be, TUG_STAGE_HEAD);
     tug_op_rmsnorm(net->be, s->h, s->x + row * shape->dim, net->weights.output_norm, n,
                    shape->dim, shape->eps);
-    tug_op_project(net->be, &net->weights.head, 1, logits, shape->n_vocab, s->h, n);
+    float *y = tug_backend_is_host(net->be) ? logits : s->placed_logits;
+    tug_op_project(net->be, &net->weights.head, 1, y, shape->n_vocab, s->h, n);
+    tug_backend_read(net->be, logits, y, (size_t)(n * shape->n_vocab) * sizeof *y);
+    const tug_status status = tug_backend_wait(net->be, err);
     tug_stage_enter(net->be, TUG_STAGE_OTHER);
+    return status;
 }
 
 /* ---- sizes --------------------------------------------------------------------------- */
@@ -139,30 +150,50 @@ tug_state_shape tug_net_state_shape(const tug_net *net, tug_kv_type kv_type) {
         .conv_width = s->delta.conv_width,
         .conv_channels = tug_shape_conv_channels(s),
         .kv_type = kv_type,
+        .be = net->be,
     };
 }
 
-static float *floats(int64_t a, int64_t b) {
+/* A list of the buffers of a scratch, for making and freeing them all. */
+typedef struct buffer {
+    float **p;
+    int64_t a, b; /* floats: a times b */
+    bool host;    /* else of the backend's place */
+} buffer;
+enum { BUFFERS = 9 };
+
+static void list_buffers(buffer list[BUFFERS], tug_scratch *s, const tug_net *net) {
+    const tug_shape *shape = &net->shape;
+    const int64_t n = s->max_tok, n_mix = n < TUG_MIX_TOKENS ? n : TUG_MIX_TOKENS;
+    const int64_t mixed = max64(n_mix * mixed_width(shape), n * shape->dim);
+    const int64_t placed = tug_backend_is_host(net->be) ? 0 : TUG_HEAD_ROWS;
+    const buffer all[BUFFERS] = {
+        {&s->x, n, shape->dim, false},
+        {&s->h, max64(n, TUG_HEAD_ROWS), shape->dim, false},
+        {&s->mix, n_mix, net->weights.max_mix_width, false},
+        {&s->mixed, 1, mixed, false},
+        {&s->router, n, shape->n_expert, false},
+        {&s->rope, n, shape->attn.n_rot, false},
+        {&s->angles, n, shape->attn.n_rot, true},
+        {&s->logits, TUG_HEAD_ROWS, shape->n_vocab, true},
+        {&s->placed_logits, placed, shape->n_vocab, false},
+    };
+    memcpy(list, all, sizeof all);
+}
+
+static size_t buffer_bytes(const buffer *b) {
     size_t n;
-    if (__builtin_mul_overflow((size_t)a, (size_t)b, &n) ||
+    if (__builtin_mul_overflow((size_t)b->a, (size_t)b->b, &n) ||
         __builtin_mul_overflow(n, sizeof(float), &n)) {
-        return NULL;
+        return SIZE_MAX / 2; /* nobody has that */
     }
-    return tug_alloc_aligned(64, n);
+    return n;
 }
 
 tug_status tug_scratch_create(tug_scratch *s, const tug_net *net, int64_t max_tok,
                               tug_err *err) {
     const tug_shape *shape = &net->shape;
-    *s = (tug_scratch){.max_tok = max_tok};
-    s->x = floats(max_tok, shape->dim);
-    s->h = floats(max64(max_tok, TUG_HEAD_ROWS), shape->dim);
-    const int64_t n_mix = max_tok < TUG_MIX_TOKENS ? max_tok : TUG_MIX_TOKENS;
-    s->mix = floats(n_mix, net->weights.max_mix_width);
-    s->mixed = floats(1, max64(n_mix * mixed_width(shape), max_tok * shape->dim));
-    s->router = floats(max_tok, shape->n_expert);
-    s->rope = floats(max_tok, shape->attn.n_rot);
-    s->logits = floats(TUG_HEAD_ROWS, shape->n_vocab);
+    *s = (tug_scratch){.max_tok = max_tok, .net = net};
     const tug_backend_limits limits = {
         .n_tok = max64(max_tok, TUG_HEAD_ROWS),
         .n_in = mixed_width(shape),
@@ -175,24 +206,39 @@ tug_status tug_scratch_create(tug_scratch *s, const tug_net *net, int64_t max_to
         .n_v_head = shape->delta.n_v_head,
     };
     tug_status status = TUG_OK;
-    if (!s->x || !s->h || !s->mix || !s->mixed || !s->router || !s->rope || !s->logits) {
+    buffer list[BUFFERS];
+    list_buffers(list, s, net);
+    for (int i = 0; i < BUFFERS && status == TUG_OK; i++) {
+        const size_t bytes = buffer_bytes(&list[i]);
+        void *p = NULL;
+        if (list[i].host) {
+            p = tug_alloc_aligned(64, bytes);
+            if (!p) status = TUG_FAIL(err, TUG_ENOMEM, "out of memory");
+        } else if (bytes > 0) {
+            status = tug_backend_alloc(net->be, &p, bytes, "activations", err);
+        }
+        *list[i].p = p;
+    }
+    if (status == TUG_ENOMEM && tug_backend_is_host(net->be)) {
         status = TUG_FAIL(err, TUG_ENOMEM,
                           "out of memory for batches of %lld tokens: use a smaller -b",
                           (long long)max_tok);
-    } else {
-        status = tug_backend_reserve(net->be, &limits, err);
     }
+    if (status == TUG_OK) status = tug_backend_reserve(net->be, &limits, err);
     if (status != TUG_OK) tug_scratch_free(s);
     return status;
 }
 
 void tug_scratch_free(tug_scratch *s) {
-    tug_free(s->x);
-    tug_free(s->h);
-    tug_free(s->mix);
-    tug_free(s->mixed);
-    tug_free(s->router);
-    tug_free(s->rope);
-    tug_free(s->logits);
+    if (!s->net) return;
+    buffer list[BUFFERS];
+    list_buffers(list, s, s->net);
+    for (int i = 0; i < BUFFERS; i++) {
+        if (list[i].host) {
+            tug_free(*list[i].p);
+        } else {
+            tug_backend_free(s->net->be, *list[i].p, buffer_bytes(&list[i]));
+        }
+    }
     *s = (tug_scratch){0};
 }

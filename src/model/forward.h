@@ -10,7 +10,7 @@
 #include "tug_profile.h"
 
 /* A look at the residual stream, for tests and instruments: x (n_tok, dim) after the
- * mixer of a layer, and after its experts. */
+ * mixer of a layer, and after its experts.  Not called when x is on a GPU. */
 typedef enum tug_tap_point { TUG_TAP_MIXER = 0, TUG_TAP_LAYER } tug_tap_point;
 typedef void tug_tap_fn(void *ud, int layer, tug_tap_point point, const float *x,
                         int64_t n_tok, int64_t dim);
@@ -30,8 +30,10 @@ typedef struct tug_net {
     void *layer_ud;
 } tug_net;
 
-/* Buffers of one forward pass, all owned, sized for max_tok tokens. */
+/* Buffers of one forward pass, all owned, sized for max_tok tokens; of the backend's place,
+ * but for two of the host's. */
 typedef struct tug_scratch {
+    const tug_net *net; /* borrowed */
     int64_t max_tok;
     float *x;      /* (n_tok, dim) the residual stream */
     float *h;      /* (n_tok, dim) its normalised copy; also a layer's contribution */
@@ -40,7 +42,9 @@ typedef struct tug_scratch {
                       dim) of the experts */
     float *router; /* (n_tok, n_expert) */
     float *rope;   /* (n_tok, 2, n_rot / 2) */
-    float *logits; /* (TUG_HEAD_ROWS, n_vocab) */
+    float *angles; /* the host's: rope before it is written there */
+    float *logits; /* the host's: (TUG_HEAD_ROWS, n_vocab) */
+    float *placed_logits; /* the same where the head computes it; NULL: it is the host */
 } tug_scratch;
 
 /* Tokens a mixer takes at once: what its projections write fits the last cache. */
@@ -60,12 +64,13 @@ tug_state_shape tug_net_state_shape(const tug_net *net, tug_kv_type kv_type);
 /* Runs ids (n_tok,), n_tok <= max_tok, as tokens st->n_tokens ... of the conversation and
  * leaves their residual stream in s->x.  The caller has checked that ids are in range and
  * that the context has room.  On failure (TUG_EIO: experts could not be read;
- * TUG_ECANCELED: on_layer said so) the recurrent state is somewhere between two tokens. */
+ * TUG_ECANCELED: on_layer said so; TUG_EDEVICE) the recurrent state is somewhere between two tokens. */
 TUG_NODISCARD tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
                                      const int32_t *ids, int64_t n_tok, tug_err *err);
 
-/* logits (n, n_vocab) of rows [row, row + n) of the last pass, n <= TUG_HEAD_ROWS;
- * 64-byte aligned. */
-void tug_head(const tug_net *net, tug_scratch *s, int64_t row, int64_t n, float *logits);
+/* logits (n, n_vocab), the host's, of rows [row, row + n) of the last pass,
+ * n <= TUG_HEAD_ROWS; 64-byte aligned.  TUG_EDEVICE. */
+TUG_NODISCARD tug_status tug_head(const tug_net *net, tug_scratch *s, int64_t row,
+                                  int64_t n, float *logits, tug_err *err);
 
 #endif

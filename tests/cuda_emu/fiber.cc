@@ -12,6 +12,12 @@
 
 #include "cuda_emu/emu.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)0)
+#endif
+
 namespace emu {
 
 dim thread_idx, block_idx, block_dim, grid_dim;
@@ -175,6 +181,8 @@ static void fiber_main() {
 static void resume(fiber *f) {
     if (f->st == FRESH) {
         char *top = stacks + (size_t)(f->n + 1) * (STACK + GUARD);
+        // The frames of the fiber before, which did not return, left red zones there.
+        ASAN_UNPOISON_MEMORY_REGION(top - (8 << 10), 8 << 10);
         f->sp = first_frame(top, fiber_main);
         f->st = READY;
     }

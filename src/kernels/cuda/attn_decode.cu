@@ -162,17 +162,18 @@ template <class cache, int per> TUG_DEVICE void attn_decode(const tug_cuda_attn 
 
 // Block (128,), grid (n_split, n_kv_head ceil(group / TUG_CUDA_ATTN_HEADS), n_tok); per is
 // head_dim / 32.
-#define DECODE(per)                                                    \
-    TUG_KERNEL(tug_attn_decode_f16_##per, tug_cuda_attn, 128) {        \
-        attn_decode<f16_cache, per>(a);                                \
-    }                                                                  \
-    TUG_KERNEL(tug_attn_decode_q8_0_##per, tug_cuda_attn, 128) {       \
-        attn_decode<q8_0_cache, per>(a);                               \
+#define DECODE(per)                                              \
+    TUG_KERNEL(tug_attn_decode_f16_##per, tug_cuda_attn, 128) {  \
+        attn_decode<f16_cache, per>(a);                          \
+    }                                                            \
+    TUG_KERNEL(tug_attn_decode_q8_0_##per, tug_cuda_attn, 128) { \
+        attn_decode<q8_0_cache, per>(a);                         \
     }
-DECODE(1) DECODE(2) DECODE(3) DECODE(4) DECODE(5) DECODE(6) DECODE(7) DECODE(8)
+DECODE(1)
+DECODE(2) DECODE(3) DECODE(4) DECODE(5) DECODE(6) DECODE(7) DECODE(8)
 
-// Block (head_dim,), grid (n_head, n_tok).
-TUG_KERNEL(tug_attn_join, tug_cuda_attn, TUG_CUDA_MAX_HEAD_DIM) {
+    // Block (head_dim,), grid (n_head, n_tok).
+    TUG_KERNEL(tug_attn_join, tug_cuda_attn, TUG_CUDA_MAX_HEAD_DIM) {
     const int64_t t = blockIdx.y;
     const int head = blockIdx.x, i = threadIdx.x, n = a.s.head_dim;
     float max = -INFINITY, sum = 0, out = 0;

@@ -1,11 +1,11 @@
-/* embed.cu - rows of the embedding as f32: the definition of each type bit for bit, and so
- * the test of weights.cuh.  SPDX-License-Identifier: MIT */
+// embed.cu - rows of the embedding as f32: the definition of each type bit for bit, and so
+// the test of weights.cuh.  SPDX-License-Identifier: MIT
 #include "kernels/cuda/device.cuh"
 
 #include "kernels/cuda/args.h"
 #include "kernels/cuda/weights.cuh"
 
-/* A thread a chunk. */
+// A thread a chunk.
 template <class type> TUG_DEVICE void embed_blocks(const tug_cuda_embed &a) {
     const int c = blockIdx.y * blockDim.x + threadIdx.x;
     if (c >= a.n / type::values) return;
@@ -36,14 +36,14 @@ template <class type> TUG_DEVICE void embed_floats(const tug_cuda_embed &a) {
     a.x[(int64_t)blockIdx.x * a.n + i] = type::value(row[i]);
 }
 
-/* Block (256,), grid (n_tok, ceil(n / values / 256)); values 1 for floats. */
-#define BLOCKS(name)                                                                       \
-    TUG_KERNEL(tug_embed_##name, tug_cuda_embed, 256) {                                    \
-        embed_blocks<w_##name>(a);                                                         \
+// Block (256,), grid (n_tok, ceil(n / values / 256)); values 1 for floats.
+#define BLOCKS(name)                                    \
+    TUG_KERNEL(tug_embed_##name, tug_cuda_embed, 256) { \
+        embed_blocks<w_##name>(a);                      \
     }
-#define FLOATS(name)                                                                       \
-    TUG_KERNEL(tug_embed_##name, tug_cuda_embed, 256) {                                    \
-        embed_floats<w_##name>(a);                                                         \
+#define FLOATS(name)                                    \
+    TUG_KERNEL(tug_embed_##name, tug_cuda_embed, 256) { \
+        embed_floats<w_##name>(a);                      \
     }
 TUG_BLOCK_WEIGHTS(BLOCKS)
 TUG_FLOAT_WEIGHTS(FLOATS)

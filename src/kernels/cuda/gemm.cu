@@ -19,7 +19,7 @@ enum {
     ROWS = TUG_CUDA_GEMM_ROWS,
     TOKENS = TUG_CUDA_GEMM_TOKENS,
     STEP = 128,        // columns
-    PITCH = STEP + 16, // bytes from row to row: ldmatrix meets 8 different groups of banks
+    PITCH = STEP + 16, // bytes from row to row: 8 of them lie in different banks
     THREADS = 256,
     M_TILES = 2, // of 16 rows a warp
     N_TILES = 4, // of 8 tokens
@@ -46,7 +46,8 @@ TUG_DEVICE work_t find_work(const tug_cuda_gemm &a) {
     }
     if ((int)blockIdx.y >= a.tiles[0]) return work_t{nullptr, 0, 0};
     const int e = a.tiles[1 + 2 * blockIdx.y], first = a.tiles[2 + 2 * blockIdx.y];
-    return work_t{(const uint8_t *)a.slots[e], first, min(TOKENS, a.first[e + 1] - first)};
+    return work_t{(const uint8_t *)a.slots[e], first,
+                  min(TOKENS, a.first[e + 1] - first)};
 }
 
 // The row of y of token i of the work.
@@ -78,7 +79,8 @@ TUG_DEVICE void copy_inputs(step_t &step, const tug_cuda_gemm &a, const work_t &
             tug_cp_async16(&step.x[digit][token][i], from, some ? 16 : 0);
         }
     }
-    const float *const scales = (const float *)(row + 2 * n), *const sums = scales + n / 32;
+    const float *const scales = (const float *)(row + 2 * n);
+    const float *const sums = scales + n / 32;
     const float unit = digits == 2 ? 1.0f / 254.0f : 1.0f;
     const int i = column / 32 + part; // these rows are not always 16-byte aligned
     const bool some = there && i < n / 32;
@@ -154,8 +156,8 @@ template <class type, int digits>
 TUG_DEVICE void multiply(sums_t &sums, const step_t &step, int k) {
     enum {
         length = type::values / type::groups,
-        registers = length / 16,   // of a fragment of tokens
-        tiles = 4 / registers      // of tokens that one ldmatrix brings
+        registers = length / 16, // of a fragment of tokens
+        tiles = 4 / registers    // of tokens that one ldmatrix brings
     };
     const int lane = threadIdx.x % WARP, row0 = threadIdx.x / WARP % 4 * 32;
     const int token0 = threadIdx.x / WARP / 4 * 32;
@@ -170,7 +172,8 @@ TUG_DEVICE void multiply(sums_t &sums, const step_t &step, int k) {
     }
 #pragma unroll
     for (int n0 = 0; n0 < N_TILES; n0 += tiles) {
-        const int token = token0 + 8 * n0 + (length == 32 ? lane % 8 + lane / 16 * 8 : lane);
+        const int token =
+            token0 + 8 * n0 + (length == 32 ? lane % 8 + lane / 16 * 8 : lane);
         const int column = k + (length == 32 ? lane / 8 % 2 * 16 : 0);
         uint32_t x[2][4];
 #pragma unroll
@@ -296,8 +299,8 @@ template <class type> TUG_DEVICE void gemm_floats(const tug_cuda_gemm &a) {
 }
 
 // Block (256,), grid (ceil(n_rows / TUG_CUDA_GEMM_FLOAT_ROWS), as above).
-#define FLOATS(name)                                                    \
-    TUG_KERNEL(tug_gemm_##name, tug_cuda_gemm, THREADS) {               \
-        gemm_floats<w_##name>(a);                                       \
+#define FLOATS(name)                                      \
+    TUG_KERNEL(tug_gemm_##name, tug_cuda_gemm, THREADS) { \
+        gemm_floats<w_##name>(a);                         \
     }
 TUG_FLOAT_WEIGHTS(FLOATS)

@@ -332,7 +332,10 @@ struct w_q2_k : w_q23_k {
 
 struct w_q3_k : w_q23_k {
     static constexpr bool has_min = false;
-    static TUG_INLINE void unpack(const uint8_t *row, int c, chunk &to) {
+
+    // Four bytes of 0..7 a register, and the scales of the groups; returns d.
+    static TUG_INLINE float take(const uint8_t *row, int c, uint32_t q[16],
+                                 int scale[4]) {
         const uint8_t *const b = row + 110 * (c / 4);
         const int run = c % 4 / 2, half = c % 2;
         uint32_t qs[4], third[4], s[3];
@@ -344,17 +347,50 @@ struct w_q3_k : w_q23_k {
             const uint32_t bits = third[i] >> 4 * run;
 #pragma unroll
             for (int g = 0; g < 4; g++) {
-                const uint32_t high = bits >> g & 0x01010101u;
-                to.q[4 * g + i] = minus((qs[i] >> 2 * g & 0x03030303u) | high << 2, 4);
+                q[4 * g + i] = (qs[i] >> 2 * g & 0x03030303u) | (bits >> g & 0x01010101u)
+                                                                    << 2;
             }
         }
-        const float d = load_f16(b + 108);
 #pragma unroll
         for (int g = 0; g < 4; g++) { // sub-block 8 run + 2 g + half
             const int shift = 16 * (g % 2) + 8 * half;
             const uint32_t low = s[g / 2] >> (shift + 4 * run) & 15u;
             const uint32_t high = s[2] >> (shift + 4 * run + 2 * (g / 2)) & 3u;
-            to.scale[g] = d * (float)((int)(low | high << 4) - 32);
+            scale[g] = (int)(low | high << 4) - 32;
+        }
+        return load_f16(b + 108);
+    }
+
+    static TUG_INLINE void unpack(const uint8_t *row, int c, chunk &to) {
+        int scale[4];
+        const float d = take(row, c, to.q, scale);
+#pragma unroll
+        for (int i = 0; i < 16; i++) to.q[i] = minus(to.q[i], 4);
+#pragma unroll
+        for (int g = 0; g < 4; g++) to.scale[g] = d * (float)scale[g];
+    }
+};
+
+// Q3_K with its integer scales multiplied in: (4 - q) scale is -128..124, and what is left is
+// one scale, -d, for all 256 values.  Twice as many columns share a scale, so tensor cores
+// make half as many sums that have to be scaled.
+struct w_q3_k_scaled : w_q3_k {
+    enum { shared = 32 }; // columns with one scale; of other types that is a group
+    static TUG_INLINE void unpack(const uint8_t *row, int c, chunk &to) {
+        int scale[4];
+        const float d = take(row, c, to.q, scale);
+#pragma unroll
+        for (int g = 0; g < 4; g++) {
+            // Two values at a time in 16 bits each, where 512 keeps them positive.
+            const uint32_t factor = (uint32_t)-scale[g];
+            const uint32_t offset = (uint32_t)(512 + 4 * scale[g]) * 0x00010001u;
+#pragma unroll
+            for (int i = 4 * g; i < 4 * g + 4; i++) {
+                const uint32_t even = (to.q[i] & 0x00FF00FFu) * factor + offset;
+                const uint32_t odd = (to.q[i] >> 8 & 0x00FF00FFu) * factor + offset;
+                to.q[i] = __byte_perm(even, odd, 0x6240);
+            }
+            to.scale[g] = -d;
         }
     }
 };
@@ -386,9 +422,9 @@ struct w_bf16 {
 
 // X(name, type) for every type; names as in kernels/cpu/kernels_linear.h.
 #define TUG_FLOAT_WEIGHTS(X) X(f32) X(f16) X(bf16)
-#define TUG_BLOCK_WEIGHTS(X)                                                          \
-    X(q8_0)                                                                           \
-    X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(iq4_nl) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k) \
-        X(iq4_xs)
+#define TUG_BLOCK_WEIGHTS(X) \
+    X(q8_0)                  \
+    X(q4_0)                  \
+    X(q4_1) X(q5_0) X(q5_1) X(iq4_nl) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k) X(iq4_xs)
 
 #endif

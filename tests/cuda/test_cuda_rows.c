@@ -158,10 +158,39 @@ static void test_head_norms(void) {
     }
 }
 
+/* The probes do the work that they are counted for. */
+static void test_probe(void) {
+    enum { N_BLOCK = 3, WORDS = 4 * 2500, ROUNDS = 5 };
+    uint32_t *words = ct_buf(WORDS * sizeof *words), out[N_BLOCK], want = 0, got = 0;
+    for (int i = 0; i < WORDS; i++)
+        want += words[i] = (uint32_t)ct_rand_int(0, 0xFFFFFFFF);
+    const tug_cuda_probe a = {.out = ct_device(sizeof out),
+                              .data = ct_upload(words, WORDS * sizeof *words),
+                              .n_bytes = WORDS * sizeof *words,
+                              .rounds = ROUNDS,
+                              .n_block = N_BLOCK};
+    ct_shape("read");
+    CT_RUN(tug_cuda_on_probe_read(&a), a);
+    ct_download(out, a.out, sizeof out);
+    for (int i = 0; i < N_BLOCK; i++) got += out[i];
+    ct_true(got == want, "sum %08x, not %08x", got, want);
+    /* A thread has four sums of each chain, of 32 or 16 products of ones a round. */
+    const uint32_t sums = 4 * TUG_CUDA_PROBE_CHAINS * ROUNDS;
+    ct_shape("int8");
+    CT_RUN(tug_cuda_on_probe_mma_s8(&a), a);
+    ct_download(out, a.out, sizeof out);
+    ct_true(out[0] == 32 * sums && out[2] == 32 * sums, "%u, not %u", out[0], 32 * sums);
+    ct_shape("f16");
+    CT_RUN(tug_cuda_on_probe_mma_f16(&a), a);
+    ct_download(out, a.out, sizeof out);
+    ct_true(out[0] == 16 * sums && out[2] == 16 * sums, "%u, not %u", out[0], 16 * sums);
+}
+
 int main(int argc, char **argv) {
     static const ct_test tests[] = {{"rmsnorm", test_rmsnorm},
                                     {"rmsnorm_digits", test_rmsnorm_digits},
                                     {"swiglu", test_swiglu},
-                                    {"head_norms", test_head_norms}};
+                                    {"head_norms", test_head_norms},
+                                    {"probe", test_probe}};
     return ct_main(argc, argv, "rows", tests, COUNT(tests));
 }

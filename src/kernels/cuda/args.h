@@ -317,4 +317,15 @@ typedef struct tug_cuda_top {
     int32_t n_slice;
 } tug_cuda_top;
 
+/* ---- limits of the device -------------------------------------------------------------- */
+
+typedef struct tug_cuda_probe {
+    uint32_t *out;    /* (blocks,) */
+    const void *data; /* read: (n_bytes,), aligned, n_bytes % 16 == 0 */
+    int64_t n_bytes;
+    int32_t rounds; /* of TUG_CUDA_PROBE_CHAINS products a warp */
+    int32_t n_block;
+} tug_cuda_probe;
+#define TUG_CUDA_PROBE_CHAINS 8
+
 #endif

@@ -92,7 +92,7 @@ TUG_DEVICE void copy_inputs(step_t &step, const tug_cuda_gemm &a, const work_t &
     const float *const scales = (const float *)(row + 2 * n);
     const float *const sums = scales + n / 32;
     const float unit = digits == 2 ? 1.0f / 254.0f : 1.0f;
-    const int i = column / 32 + part; // these rows are not always 16-byte aligned
+    const int i = column / 32 + part;
     const bool some = there && i < n / 32;
     step.d[token][part] = some ? scales[i] * unit : 0.0f;
     if (!type::has_min) return;

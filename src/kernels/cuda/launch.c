@@ -234,3 +234,17 @@ tug_cuda_launch tug_cuda_on_top_of_slices(const tug_cuda_top *a) {
 tug_cuda_launch tug_cuda_on_top(const tug_cuda_top *a) {
     return shape("tug_top", (uint32_t)a->n_tok, 1, 256);
 }
+
+/* ---- limits ------------------------------------------------------------------------------ */
+
+tug_cuda_launch tug_cuda_on_probe_read(const tug_cuda_probe *a) {
+    return shape("tug_probe_read", (uint32_t)a->n_block, 1, 256);
+}
+
+tug_cuda_launch tug_cuda_on_probe_mma_s8(const tug_cuda_probe *a) {
+    return shape("tug_probe_mma_s8", (uint32_t)a->n_block, 1, 256);
+}
+
+tug_cuda_launch tug_cuda_on_probe_mma_f16(const tug_cuda_probe *a) {
+    return shape("tug_probe_mma_f16", (uint32_t)a->n_block, 1, 256);
+}

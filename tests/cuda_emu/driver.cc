@@ -236,9 +236,6 @@ tug_cu_result cuDeviceGetAttribute(int *value, int attribute, tug_cu_device) {
     case TUG_CU_ATTR_N_SM: *value = 4; break;
     case TUG_CU_ATTR_CC_MAJOR: *value = opt.cc / 10; break;
     case TUG_CU_ATTR_CC_MINOR: *value = opt.cc % 10; break;
-    case TUG_CU_ATTR_CAN_MAP_HOST_MEMORY: *value = 1; break;
-    case TUG_CU_ATTR_STREAM_WAIT_OPS: *value = 1; break;
-    case TUG_CU_ATTR_L2_BYTES: *value = 4 << 20; break;
     default: *value = 0;
     }
     return TUG_CU_SUCCESS;

@@ -59,6 +59,11 @@ typedef struct tug_model_params {
     const char *path;         /* first (or only) part of the GGUF */
     int n_threads;            /* 0: all processors this process may use */
     const char *cpu_level;    /* NULL or "auto", "ref", "avx2", "avx512" */
+    /* The GPU that computes with the CPU: its number, "0"; NULL or "none": the CPU alone. */
+    const char *gpu;
+    uint64_t vram_bytes; /* the most to take of its memory, beside what the driver itself
+                            takes; 0: what is free.  What is left beside the dense weights
+                            and one session holds copies of experts */
     tug_progress_fn *on_load; /* may be NULL; bytes */
     void *ud;
     /* When not all weights fit beside what sessions will need, experts are read from the
@@ -80,6 +85,9 @@ typedef struct tug_model_info {
     uint64_t n_params, n_bytes;      /* of all tensors */
     bool streamed;          /* experts are read from the file as they are wanted */
     uint64_t session_bytes; /* then: what was left free for sessions */
+    const char *gpu;        /* name of the GPU that computes; NULL: none */
+    uint64_t vram_bytes, vram_used; /* what may be taken of its memory, and is now */
+    int64_t n_experts_on_gpu;       /* of all layers: the others are the CPU's */
     /* Sampling the file recommends; the model family's own where it does not. */
     float temperature, top_p;
     int32_t top_k;
@@ -125,7 +133,8 @@ void tug_session_destroy(tug_session **session);
  * no token (TUG_ENOMEM: see save points); then nothing has changed.  After TUG_ECANCELED,
  * tug_session_n_tokens says how many were kept, and the logits are those of the last one
  * kept.  TUG_EIO: weights could not be read from the file; the session has no tokens any
- * more, its save points are as good as before. */
+ * more, its save points are as good as before.  TUG_EDEVICE: the GPU failed, and the model
+ * with it: close it and open it again, without the GPU if need be. */
 TUG_NODISCARD tug_status tug_session_append(tug_session *session, const int32_t *ids,
                                             int64_t n, tug_err *err);
 

@@ -21,7 +21,7 @@ LAYERS = {
     "kernels/cpu": ["base", "quant"],
     "kernels/cuda": ["base", "quant"],
     "cuda": ["base"],
-    "backend": ["base", "quant", "kernels/cpu", "include"],
+    "backend": ["base", "quant", "cuda", "kernels/cpu", "kernels/cuda", "include"],
     "memory": ["base", "quant", "backend"],
     "model": ["base", "quant", "gguf", "backend", "memory", "include"],
     "engine": ["base", "plan", "quant", "gguf", "tokenizer", "backend", "memory", "model", "include"],

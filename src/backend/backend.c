@@ -90,6 +90,6 @@ tug_status tug_op_moe(tug_backend *be, const tug_moe_weights *w, float *y, const
     return be->ops->moe(be, w, y, x, router_logits, n_used, n_tok, err);
 }
 
-const int32_t *tug_backend_routed(const tug_backend *be) {
-    return be->routing.ids;
+const int32_t *tug_backend_routed(tug_backend *be) {
+    return be->ops->routed(be);
 }

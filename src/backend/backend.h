@@ -85,6 +85,7 @@ typedef struct tug_moe_weights {
     const float *sh_router;             /* (H,), or NULL: shared expert unscaled */
     const tug_expert_source *source;    /* borrowed; NULL: all experts are in memory */
     int layer;                          /* as the source counts */
+    struct tug_cuda_experts *on_gpu;    /* borrowed; NULL: no routed expert is there */
 } tug_moe_weights;
 
 typedef struct tug_attn_shape {
@@ -226,6 +227,6 @@ TUG_NODISCARD tug_status tug_op_moe(tug_backend *be, const tug_moe_weights *w, f
 
 /* The experts that the last tug_op_moe chose, (n_tok, n_used), increasing for each token;
  * valid until the next op. */
-const int32_t *tug_backend_routed(const tug_backend *be);
+const int32_t *tug_backend_routed(tug_backend *be);
 
 #endif

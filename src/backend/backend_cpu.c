@@ -480,6 +480,10 @@ static void op_project(tug_backend *be, const tug_proj *p, int n_proj, float *ds
     tug_cpu_for(be, n_rows, tug_cpu_row_grain(be, n_rows, n_tok), macs, project_rows, &j);
 }
 
+static const int32_t *op_routed(tug_backend *be) {
+    return be->routing.ids;
+}
+
 /* ---- the table ----------------------------------------------------------------------- */
 
 const tug_backend_ops tug_cpu_ops = {
@@ -499,4 +503,5 @@ const tug_backend_ops tug_cpu_ops = {
     .attn = tug_cpu_op_attn,
     .delta = tug_cpu_op_delta,
     .moe = tug_cpu_op_moe,
+    .routed = op_routed,
 };

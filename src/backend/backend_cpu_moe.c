@@ -25,6 +25,7 @@ typedef struct moe_job {
     const float *router_logits;
     int n_used;
     int64_t n_tok;
+    const uint8_t *elsewhere; /* (n_expert,): 1: another place computes it; NULL: none */
     /* Of the wave that is running: */
     const int32_t *at; /* (n_wave,) positions in routing.active; NULL: 0, 1, 2, ... */
     int n_wave;
@@ -47,13 +48,21 @@ static void route_tokens(void *ud, int64_t begin, int64_t end, int thread) {
     }
 }
 
+enum { NO_SLOT = -1 };
+
+static bool is_mine(const moe_job *j, int32_t expert) {
+    return !j->elsewhere || !j->elsewhere[expert];
+}
+
 /* Counting sort of the pairs by expert; within an expert tokens stay in order. */
 static void assign_slots(const moe_job *j) {
     tug_routing *r = &j->be->routing;
     const int64_t n_pair = j->n_tok * j->n_used;
     const int n_expert = (int)j->w->gate.n_mat;
     memset(r->first, 0, (size_t)(n_expert + 1) * sizeof *r->first);
-    for (int64_t p = 0; p < n_pair; p++) r->first[r->ids[p] + 1]++;
+    for (int64_t p = 0; p < n_pair; p++) {
+        if (is_mine(j, r->ids[p])) r->first[r->ids[p] + 1]++;
+    }
     r->n_active = 0;
     for (int e = 0; e < n_expert; e++) {
         if (r->first[e + 1] > 0) {
@@ -64,11 +73,12 @@ static void assign_slots(const moe_job *j) {
     }
     for (int64_t p = 0; p < n_pair; p++) {
         /* first[e] walks through e's slots and is put back below. */
-        r->slot[p] = r->first[r->ids[p]]++;
+        r->slot[p] = is_mine(j, r->ids[p]) ? r->first[r->ids[p]]++ : NO_SLOT;
     }
     for (int e = n_expert; e > 0; e--) r->first[e] = r->first[e - 1];
     r->first[0] = 0;
     for (int64_t p = 0; p < n_pair; p++) {
+        if (r->slot[p] == NO_SLOT) continue;
         const int32_t e = r->ids[p], slot = r->slot[p], m = r->first[e + 1] - r->first[e];
         const int64_t at = (int64_t)r->first[e] + slot;
         r->token[at] = (int32_t)(p / j->n_used);
@@ -192,6 +202,7 @@ static void combine_tokens(void *ud, int64_t begin, int64_t end, int thread) {
         memset(y, 0, (size_t)dim * sizeof *y);
         for (int i = 0; i < j->n_used; i++) {
             const int64_t p = t * j->n_used + i;
+            if (r->slot[p] == NO_SLOT) continue;
             be->k.axpy(y, be->expert_y + r->slot[p] * dim, r->weights[p], dim);
         }
         if (j->w->sh_gate.n_rows == 0) continue;
@@ -294,6 +305,25 @@ static tug_status run_as_they_come(moe_job *j, tug_err *err) {
     }
 }
 
+/* Everything behind the routing. */
+static tug_status run_routed(moe_job *j, tug_err *err) {
+    tug_backend *be = j->be;
+    const tug_moe_weights *w = j->w;
+    assign_slots(j);
+    tug_stage_enter_experts(be, w, be->routing.n_active);
+    convert_inputs(j);
+    if (!w->source) {
+        run_wave(j, NULL, be->routing.n_active, true);
+    } else {
+        const tug_status s = run_as_they_come(j, err);
+        w->source->end(w->source->ud);
+        if (s != TUG_OK) return s;
+    }
+    tug_cpu_for(be, j->n_tok, 16, j->n_tok * j->n_used * w->down.n_rows, combine_tokens,
+                j);
+    return TUG_OK;
+}
+
 tug_status tug_cpu_op_moe(tug_backend *be, const tug_moe_weights *w, float *y,
                           const float *x, const float *router_logits, int n_used,
                           int64_t n_tok, tug_err *err) {
@@ -305,16 +335,24 @@ tug_status tug_cpu_op_moe(tug_backend *be, const tug_moe_weights *w, float *y,
                  .n_used = n_used,
                  .n_tok = n_tok};
     tug_cpu_for(be, n_tok, 16, n_tok * w->gate.n_mat * 4, route_tokens, &j);
-    assign_slots(&j);
-    tug_stage_enter_experts(be, w, be->routing.n_active);
-    convert_inputs(&j);
-    if (!w->source) {
-        run_wave(&j, NULL, be->routing.n_active, true);
-    } else {
-        const tug_status s = run_as_they_come(&j, err);
-        w->source->end(w->source->ud);
-        if (s != TUG_OK) return s;
-    }
-    tug_cpu_for(be, n_tok, 16, n_tok * n_used * w->down.n_rows, combine_tokens, &j);
-    return TUG_OK;
+    return run_routed(&j, err);
+}
+
+tug_status tug_cpu_moe_rest(tug_backend *be, const tug_moe_weights *w, float *y,
+                            const float *x, const int32_t *ids, const float *weights,
+                            const uint8_t *elsewhere, int n_used, int64_t n_tok,
+                            tug_err *err) {
+    const size_t n_pair = (size_t)(n_tok * n_used);
+    tug_moe_weights routed = *w;
+    routed.sh_gate.n_rows = routed.sh_up.n_rows = routed.sh_down.n_rows = 0;
+    memcpy(be->routing.ids, ids, n_pair * sizeof *ids);
+    memcpy(be->routing.weights, weights, n_pair * sizeof *weights);
+    moe_job j = {.be = be,
+                 .w = &routed,
+                 .y = y,
+                 .x = x,
+                 .n_used = n_used,
+                 .n_tok = n_tok,
+                 .elsewhere = elsewhere};
+    return run_routed(&j, err);
 }

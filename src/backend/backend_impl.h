@@ -43,6 +43,7 @@ typedef struct tug_backend_ops {
     tug_status (*moe)(tug_backend *be, const tug_moe_weights *w, float *y, const float *x,
                       const float *router_logits, int n_used, int64_t n_tok,
                       tug_err *err);
+    const int32_t *(*routed)(tug_backend *be);
 } tug_backend_ops;
 
 /* Where each routed token of a batch goes: slots sorted by expert, so that an expert's
@@ -122,6 +123,13 @@ void tug_cpu_op_delta(tug_backend *be, const tug_delta_shape *s, float *out,
 tug_status tug_cpu_op_moe(tug_backend *be, const tug_moe_weights *w, float *y,
                           const float *x, const float *router_logits, int n_used,
                           int64_t n_tok, tug_err *err);
+
+/* y (n_tok, dim) = the routed experts that are not elsewhere (n_expert,), for tokens that
+ * another place routed; no shared expert.  ids, weights (n_tok, n_used). */
+tug_status tug_cpu_moe_rest(tug_backend *be, const tug_moe_weights *w, float *y,
+                            const float *x, const int32_t *ids, const float *weights,
+                            const uint8_t *elsewhere, int n_used, int64_t n_tok,
+                            tug_err *err);
 
 /* The kernel that multiplies this weight as it lies. */
 const tug_linear_kernel *tug_cpu_kernel(const tug_backend *be, const tug_weight *w);

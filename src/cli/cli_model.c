@@ -30,6 +30,8 @@ tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *er
         .on_load = on_load,
         .ud = m,
         .ram_bytes = o->ram_bytes,
+        .gpu = o->gpu,
+        .vram_bytes = o->vram_bytes,
         .n_ctx = o->n_ctx,
         .n_batch = o->n_batch,
         .kv_type = o->kv_type,

@@ -41,6 +41,8 @@ tug_status cli_engine_option(cli_engine_options *o, int c, const char *arg,
     case 'v': o->verbose = true; return TUG_OK;
     case CLI_OPT_CPU: o->cpu_level = arg; return TUG_OK;
     case CLI_OPT_RAM: return cli_parse_size("--ram", arg, &o->ram_bytes, err);
+    case CLI_OPT_GPU: o->gpu = arg; return TUG_OK;
+    case CLI_OPT_VRAM: return cli_parse_size("--vram", arg, &o->vram_bytes, err);
     case CLI_OPT_CACHE_TYPE: return parse_cache_type(arg, &o->kv_type, err);
     default: return TUG_FAIL(err, TUG_EUSAGE, "option %d is not known", c);
     }

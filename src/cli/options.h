@@ -15,6 +15,8 @@ enum {
     CLI_OPT_CPU = 256,
     CLI_OPT_CACHE_TYPE,
     CLI_OPT_RAM,
+    CLI_OPT_GPU,
+    CLI_OPT_VRAM,
     CLI_OPT_SAMPLING,
     CLI_OPT_OWN = 512
 };
@@ -27,6 +29,8 @@ typedef struct cli_engine_options {
     int64_t n_threads, n_ctx, n_batch; /* 0: the library's default */
     tug_kv_cache_type kv_type;
     uint64_t ram_bytes;     /* 0: what is free */
+    const char *gpu;        /* borrowed from argv; NULL: none */
+    uint64_t vram_bytes;    /* 0: what is free */
     uint64_t session_bytes; /* of these for sessions; 0: one */
     bool verbose;
 } cli_engine_options;
@@ -37,7 +41,9 @@ typedef struct cli_engine_options {
         {"threads", required_argument, NULL, 't'}, {"verbose", no_argument, NULL, 'v'},  \
         {"batch-size", required_argument, NULL, 'b'},                                    \
         {"cpu", required_argument, NULL, CLI_OPT_CPU},                                   \
-        {"ram", required_argument, NULL, CLI_OPT_RAM}, {                                 \
+        {"ram", required_argument, NULL, CLI_OPT_RAM},                                   \
+        {"gpu", required_argument, NULL, CLI_OPT_GPU},                                   \
+        {"vram", required_argument, NULL, CLI_OPT_VRAM}, {                               \
         "cache-type", required_argument, NULL, CLI_OPT_CACHE_TYPE                        \
     }
 
@@ -51,6 +57,10 @@ typedef struct cli_engine_options {
     "                            i16 (as large as f16) with AVX-512, else f16\n"        \
     "      --ram SIZE            the most memory to take, 20G or 800M (default: what\n" \
     "                            is free); experts beyond it stay in the file\n"        \
+    "      --gpu N               compute on GPU N as well (default: none)\n"            \
+    "      --vram SIZE           the most of its memory to take (default: what is\n"    \
+    "                            free); what the model's dense part leaves of it\n"     \
+    "                            holds experts, the CPU computes the others\n"          \
     "  -v, --verbose             the whole plan, when not all fits in memory\n"         \
     "      --cpu LEVEL           auto (default), ref, avx2 or avx512\n"
 

@@ -1,8 +1,10 @@
 /* model.c - open and close a model: file, tokenizer, backend, weights.
  * SPDX-License-Identifier: MIT */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "backend/backend_cuda.h"
 #include "base/cpu.h"
 #include "base/sys.h"
 #include "engine/engine_impl.h"
@@ -10,6 +12,7 @@
 #include "engine/residency.h"
 #include "engine/vocab.h"
 #include "memory/meminfo.h"
+#include "model/place.h"
 #include "tokenizer/tokenizer.h"
 
 /* What the publisher of Qwen3-Coder-Next recommends; used when a file says nothing. */
@@ -92,6 +95,20 @@ static tug_status load_weights(tug_model *m, const tug_model_params *p,
     return s;
 }
 
+static tug_status create_backend(tug_model *m, const tug_model_params *p,
+                                 tug_cpu_level level, int n_threads, tug_err *err) {
+    if (!p->gpu || strcmp(p->gpu, "none") == 0) {
+        return tug_backend_cpu_create(&m->be, level, n_threads, err);
+    }
+    char *end;
+    const long gpu = strtol(p->gpu, &end, 10);
+    if (end == p->gpu || *end != '\0' || gpu < 0 || gpu > 1024) {
+        return TUG_FAIL(err, TUG_EUSAGE, "a GPU is named by its number, or none, not '%s'",
+                        p->gpu);
+    }
+    return tug_backend_cuda_create(&m->be, level, n_threads, (int)gpu, p->vram_bytes, err);
+}
+
 static tug_status open_parts(tug_model *m, const tug_model_params *p,
                              const tug_residency *plan, tug_err *err) {
     tug_cpu_level level;
@@ -99,7 +116,7 @@ static tug_status open_parts(tug_model *m, const tug_model_params *p,
     const int n_threads = p->n_threads > 0 ? p->n_threads : tug_cpu_count();
     TUG_TRY(tug_gguf_open(&m->gguf, p->path, err));
     TUG_TRY(tug_shape_read(&m->net.shape, m->gguf, err));
-    TUG_TRY(tug_backend_cpu_create(&m->be, level, n_threads, err));
+    TUG_TRY(create_backend(m, p, level, n_threads, err));
     m->net.be = m->be;
     TUG_TRY(tug_weights_bind(&m->net.weights, m->gguf, &m->net.shape, m->be, err));
     TUG_TRY(tug_vocab_load(&m->tokenizer, m->gguf, err));
@@ -136,6 +153,7 @@ void tug_model_close(tug_model **model) {
     tug_recorder_close(&m->recorder);
     tug_scratch_free(&m->scratch);
     tug_expert_store_destroy(&m->experts);
+    tug_weights_unplace(&m->net.weights, m->be);
     tug_weights_free(&m->net.weights);
     tug_tokenizer_destroy(&m->tokenizer);
     tug_backend_destroy(&m->be);
@@ -149,6 +167,7 @@ void tug_model_close(tug_model **model) {
 }
 
 tug_model_info tug_model_get_info(const tug_model *m) {
+    const tug_device_info *gpu = tug_backend_gpu(m->be);
     return (tug_model_info){
         .arch = "qwen3next",
         .name = m->name,
@@ -163,6 +182,10 @@ tug_model_info tug_model_get_info(const tug_model *m) {
         .n_bytes = m->n_bytes,
         .streamed = m->experts != NULL,
         .session_bytes = m->session_bytes,
+        .gpu = gpu ? gpu->name : NULL,
+        .vram_bytes = gpu ? gpu->budget : 0,
+        .vram_used = tug_backend_gpu_used(m->be),
+        .n_experts_on_gpu = m->net.weights.n_experts_placed,
         .temperature = m->temperature,
         .top_p = m->top_p,
         .top_k = m->top_k,

@@ -3,9 +3,11 @@
 
 #include <string.h>
 
+#include "backend/backend_cuda.h"
 #include "base/sys.h"
 #include "memory/meminfo.h"
 #include "model/pack.h"
+#include "model/place.h"
 #include "plan/plan_machine.h"
 #include "plan/plan_model.h"
 #include "plan/plan_report.h"
@@ -188,17 +190,71 @@ static uint64_t home_bytes(const tug_model *m, const tug_residency *r) {
     return n;
 }
 
+/* Context of the session that room is left for, when nobody says. */
+#define USUAL_CTX 32768
+
+/* What one session takes of the GPU. */
+static tug_status gpu_session_bytes(const tug_model *m, const tug_model_params *p,
+                                    uint64_t *bytes, tug_err *err) {
+    tug_kv_type type;
+    TUG_TRY(tug_model_kv_type(m, p->kv_type, &type, err));
+    const tug_state_shape s = tug_net_state_shape(&m->net, type);
+    const int64_t train = m->net.shape.n_ctx_train;
+    int64_t n_ctx = p->n_ctx > 0 ? p->n_ctx : USUAL_CTX;
+    if (n_ctx > train) n_ctx = train;
+    /* Whole blocks and one more, see tug_state_create; and what allocations round up. */
+    const uint64_t n_rows = (uint64_t)n_ctx + 2 * TUG_KV_BLOCK;
+    *bytes = n_rows * tug_state_bytes_per_token(&s) + tug_state_recurrent_bytes(&s) + 4096;
+    return TUG_OK;
+}
+
+/* Everything that a session needs first; experts get what is left. */
+static tug_status load_gpu(tug_model *m, const tug_model_params *p, tug_err *err) {
+    const tug_shape *s = &m->net.shape;
+    const uint64_t budget = tug_backend_gpu(m->be)->budget;
+    uint64_t session;
+    TUG_TRY(tug_weights_place_dense(&m->net.weights, s, m->be, err));
+    TUG_TRY(tug_model_grow_scratch(m, m->n_batch, err));
+    TUG_TRY(gpu_session_bytes(m, p, &session, err));
+    const uint64_t used = tug_backend_gpu_used(m->be) + session;
+    if (used > budget) {
+        return TUG_FAIL(err, TUG_ENOMEM,
+                        "the dense weights, the work space and a session take %.1f MB of "
+                        "VRAM, but %.1f MB are to be had: use a larger --vram, a smaller "
+                        "-c or -b, or --gpu none",
+                        (double)used * 1e-6, (double)budget * 1e-6);
+    }
+    return tug_weights_place_experts(&m->net.weights, s, m->be, budget - used, err);
+}
+
+/* The weights that become the host's own. */
+static tug_status pack_weights(tug_model *m, const tug_residency *r, loading *l,
+                               tug_err *err) {
+    tug_weights *w = &m->net.weights;
+    const bool on_gpu = !tug_backend_is_host(m->be);
+    const tug_pack_scope scope = r->streamed ? TUG_PACK_DENSE
+                                 : on_gpu    ? TUG_PACK_EXPERTS
+                                             : TUG_PACK_ALL;
+    const uint64_t packed = on_gpu && r->streamed
+                                ? 0
+                                : tug_weights_packed_bytes(w, m->be, scope);
+    l->all = packed + home_bytes(m, r);
+    if (on_gpu) TUG_TRY(load_gpu(m, l->p, err));
+    if (!on_gpu || !r->streamed) {
+        TUG_TRY(tug_weights_pack(w, m->gguf, m->be, scope, on_load, l, err));
+    }
+    l->before = packed;
+    return TUG_OK;
+}
+
 tug_status tug_residency_load(tug_model *m, const tug_residency *r,
                               const tug_model_params *p, tug_err *err) {
-    const tug_pack_scope scope = r->streamed ? TUG_PACK_DENSE : TUG_PACK_ALL;
-    const uint64_t packed = tug_weights_packed_bytes(&m->net.weights, m->be, scope);
-    loading l = {.p = p, .all = packed + home_bytes(m, r)};
+    loading l = {.p = p};
     m->n_batch = r->n_batch;
     m->session_bytes = r->session_bytes;
     m->ram_bytes = p->ram_bytes;
-    TUG_TRY(tug_weights_pack(&m->net.weights, m->gguf, m->be, scope, on_load, &l, err));
+    TUG_TRY(pack_weights(m, r, &l, err));
     if (r->streamed) {
-        l.before = packed;
         TUG_TRY(create_store(m, r, err));
         TUG_TRY(tug_expert_store_fill(m->experts, on_load, &l, err));
         m->filled = tug_model_streaming(m);

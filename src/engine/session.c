@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: MIT */
 #include <string.h>
 
+#include "backend/backend_cuda.h"
 #include "base/sys.h"
 #include "engine/session_impl.h"
 #include "memory/meminfo.h"
@@ -22,15 +23,25 @@
 
 /* ---- life ---------------------------------------------------------------------------- */
 
+/* Bytes that the cache of a session may take, beside the rest of it. */
+static uint64_t room_for_cache(const tug_model *m, const tug_state_shape *shape) {
+    const tug_device_info *gpu = tug_backend_gpu(m->be);
+    const uint64_t spare = m->experts ? PLANNED_SPARE_BYTES : SPARE_BYTES;
+    const uint64_t state = tug_state_recurrent_bytes(shape);
+    const uint64_t fixed = gpu ? state : state + spare;
+    const uint64_t available =
+        gpu ? gpu->budget - tug_backend_gpu_used(m->be) : tug_memory_available();
+    return available > fixed ? available - fixed : 0;
+}
+
 /* The context a session gets: what was asked for if it fits, or as much as fits. */
 static tug_status choose_context(const tug_model *m, const tug_state_shape *shape,
                                  int64_t asked, int64_t *n_ctx, tug_err *err) {
     const uint64_t per_token = tug_state_bytes_per_token(shape);
-    const uint64_t spare = m->experts ? PLANNED_SPARE_BYTES : SPARE_BYTES;
-    const uint64_t fixed = tug_state_recurrent_bytes(shape) + spare;
-    const uint64_t available = tug_memory_available();
-    const uint64_t left = available > fixed ? available - fixed : 0;
-    const uint64_t most = per_token ? left / per_token : (uint64_t)INT32_MAX;
+    const uint64_t left = room_for_cache(m, shape);
+    uint64_t most = per_token ? left / per_token : (uint64_t)INT32_MAX;
+    /* A cache is whole blocks and one more. */
+    if (tug_backend_gpu(m->be)) most = most > 2 * TUG_KV_BLOCK ? most - 2 * TUG_KV_BLOCK : 0;
     const int64_t fits = most < INT32_MAX ? (int64_t)most : INT32_MAX;
     const int64_t want = asked > 0 ? asked : m->net.shape.n_ctx_train;
     if (want <= fits) {
@@ -49,7 +60,7 @@ static tug_status choose_context(const tug_model *m, const tug_state_shape *shap
     return TUG_OK;
 }
 
-static tug_kv_type kv_type(const tug_model *m, tug_kv_cache_type asked) {
+static tug_kv_type cpu_kv_type(const tug_model *m, tug_kv_cache_type asked) {
     switch (asked) {
     case TUG_KV_CACHE_F16: return TUG_KV_F16;
     case TUG_KV_CACHE_Q8_0: return TUG_KV_Q8_0;
@@ -66,8 +77,20 @@ static tug_kv_type kv_type(const tug_model *m, tug_kv_cache_type asked) {
     return TUG_KV_F32;
 }
 
+tug_status tug_model_kv_type(const tug_model *m, tug_kv_cache_type asked, tug_kv_type *type,
+                             tug_err *err) {
+    *type = cpu_kv_type(m, asked);
+    if (tug_backend_is_host(m->be)) return TUG_OK;
+    if (asked == TUG_KV_CACHE_F32 || asked == TUG_KV_CACHE_I16) {
+        return TUG_FAIL(err, TUG_EUNSUPPORTED,
+                        "on a GPU the attention cache is f16 or q8_0");
+    }
+    if (asked == TUG_KV_CACHE_AUTO) *type = TUG_KV_F16;
+    return TUG_OK;
+}
+
 /* Into a new one first: when memory is out, what is there goes on working. */
-static tug_status grow_scratch(tug_model *m, int64_t n_batch, tug_err *err) {
+tug_status tug_model_grow_scratch(tug_model *m, int64_t n_batch, tug_err *err) {
     if (n_batch <= m->scratch.max_tok) return TUG_OK;
     tug_scratch larger;
     TUG_TRY(tug_scratch_create(&larger, &m->net, n_batch, err));
@@ -82,8 +105,9 @@ size_t tug_session_logits_bytes(const tug_session *s) {
 
 static tug_status create_parts(tug_session *s, const tug_session_params *p,
                                tug_err *err) {
-    const tug_state_shape shape =
-        tug_net_state_shape(&s->model->net, kv_type(s->model, p->kv_type));
+    tug_kv_type type;
+    TUG_TRY(tug_model_kv_type(s->model, p->kv_type, &type, err));
+    const tug_state_shape shape = tug_net_state_shape(&s->model->net, type);
     int64_t n_ctx = 0, n_batch = p->n_batch;
     if (n_batch <= 0) n_batch = s->model->n_batch;
     if (p->unchecked && p->n_ctx > 0) {
@@ -99,7 +123,7 @@ static tug_status create_parts(tug_session *s, const tug_session_params *p,
     if (!s->ids || !s->logits) {
         return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the session");
     }
-    return grow_scratch(s->model, n_batch, err);
+    return tug_model_grow_scratch(s->model, n_batch, err);
 }
 
 tug_status tug_session_create(tug_session **out, tug_model *model,

@@ -101,14 +101,15 @@ static void add(packer *p, tug_weight *w, treatment what) {
 static void list_items(packer *p) {
     p->n_items = 0;
     p->total = p->to_do = 0;
+    const bool dense = p->scope != TUG_PACK_EXPERTS;
     for (int i = 0; i < p->w->n_layer; i++) {
         tug_layer *l = &p->w->layer[i];
-        for (int j = 0; j < l->n_mix_in; j++) {
+        for (int j = 0; dense && j < l->n_mix_in; j++) {
             add(p, &l->mix_in[j].w, choose(p->be, p->scope, &l->mix_in[j].w));
         }
         tug_weight *const others[] = {&l->mix_out.w, &l->router.w, &l->moe.sh_gate,
                                       &l->moe.sh_up, &l->moe.sh_down};
-        for (size_t j = 0; j < sizeof others / sizeof *others; j++) {
+        for (size_t j = 0; dense && j < sizeof others / sizeof *others; j++) {
             add(p, others[j], choose(p->be, p->scope, others[j]));
         }
         if (p->scope == TUG_PACK_DENSE) continue;
@@ -117,7 +118,7 @@ static void list_items(packer *p) {
             add(p, experts[j], choose(p->be, p->scope, experts[j]));
         }
     }
-    add(p, &p->w->head.w, choose(p->be, p->scope, &p->w->head.w));
+    if (dense) add(p, &p->w->head.w, choose(p->be, p->scope, &p->w->head.w));
     if (p->scope == TUG_PACK_DENSE) add(p, &p->w->embedding, COPY);
 }
 

@@ -38,6 +38,12 @@ typedef struct tug_layer {
     tug_moe_weights moe;
 } tug_layer;
 
+/* Memory of a backend's place (place.h). */
+typedef struct tug_placed {
+    void *p;
+    size_t bytes;
+} tug_placed;
+
 typedef struct tug_weights {
     tug_weight embedding;     /* (n_vocab, dim) */
     const float *output_norm; /* (dim,) */
@@ -50,6 +56,9 @@ typedef struct tug_weights {
     int n_owned;
     uint8_t *packed; /* owned pages: the matrices that are packed, or NULL */
     uint64_t packed_bytes;
+    tug_placed *placed; /* owned list, see tug_weights_unplace; NULL: all on the host */
+    int n_placed;
+    int64_t n_experts_placed; /* routed experts with a copy on the GPU, of all layers */
 } tug_weights;
 
 /* g must outlive *w.  On failure *w is empty. */

@@ -23,6 +23,9 @@ struct kernel {
     unsigned max_threads;  // of a block, as __launch_bounds__
     void (*body)(const void *args);
     const kernel *next;
+    // What of static_shared() it writes, as far as it was looked at (fiber.cc).
+    mutable size_t shared_from = 0, shared_to = 0;
+    mutable unsigned long looked = 0;
     kernel(const char *name, size_t args_bytes, unsigned max_threads,
            void (*body)(const void *));
 };

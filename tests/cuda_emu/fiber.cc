@@ -47,9 +47,14 @@ struct fiber {
     unsigned group;  // of cp.async that is open
 };
 
+// Lanes that came to a collective and wait for the rest of their mask.
+struct group {
+    const char *what;
+    unsigned mask, arrived;
+};
 struct warp_state {
-    unsigned arrived;  // lanes in the collective with the mask below
-    unsigned epoch;
+    group groups[32];  // masks do not overlap
+    unsigned n_groups, epoch;
 };
 
 fiber fibers[MAX_THREADS];
@@ -234,23 +239,23 @@ void collective(const char *what, unsigned mask, void *args, compute_fn *compute
     me->what = what;
     me->mask = mask;
     me->args = args;
-    for (unsigned i = 0; i < in_warp; i++) {
-        const fiber *f = &first[i];
-        if (!(mask >> i & 1) || f == me || f->st != AT_COLLECTIVE) continue;
-        if (f->what != what || f->mask != mask) {
-            broken("lane %u is in %s with mask %08x, lane %u in %s with mask %08x", i, f->what,
-                   f->mask, me->lane, what, mask);
-        }
+    group *g = w->groups, *const end = g + w->n_groups;
+    while (g < end && !(g->mask & mask)) g++;
+    if (g == end) {
+        *g = {what, mask, 0};
+        w->n_groups++;
+    } else if (g->mask != mask || g->what != what) {
+        const int other = __builtin_ctz(g->arrived);
+        broken("lane %d is in %s with mask %08x, lane %u in %s with mask %08x", other, g->what,
+               g->mask, me->lane, what, mask);
     }
-    me->st = AT_COLLECTIVE;
-    bool all = true;
-    for (unsigned i = 0; i < in_warp; i++) {
-        if (mask >> i & 1) all = all && first[i].st == AT_COLLECTIVE;
-    }
-    if (!all) {
+    g->arrived |= 1u << me->lane;
+    if (g->arrived != mask) {
+        me->st = AT_COLLECTIVE;
         yield();
         return;
     }
+    *g = w->groups[--w->n_groups];
     void *list[32] = {};
     for (unsigned i = 0; i < in_warp; i++) {
         if (!(mask >> i & 1)) continue;
@@ -298,8 +303,31 @@ static void make_stacks() {
     note_stacks(reinterpret_cast<uintptr_t>(p), n);
 }
 
+// Static shared memory of all kernels lies together and is poison between launches.  So
+// before a block only that must become poison again which this kernel writes: what differs
+// after a block, looked for in its first launches and now and then later.
+static unsigned char *static_byte(size_t i) { return reinterpret_cast<unsigned char *>(statics.at) + i; }
+
+static void look_at_statics() {
+    size_t from = 0, to = statics.bytes;
+    uint64_t word;
+    while (from + 8 <= to && (memcpy(&word, static_byte(from), 8), word == ~0ull)) from += 8;
+    while (from < to && *static_byte(from) == POISON) from++;
+    while (to >= from + 8 && (memcpy(&word, static_byte(to - 8), 8), word == ~0ull)) to -= 8;
+    while (to > from && *static_byte(to - 1) == POISON) to--;
+    const kernel *k = now->k;
+    if (from == to) return;
+    if (k->shared_to == 0 || from < k->shared_from) k->shared_from = from;
+    if (to > k->shared_to) k->shared_to = to;
+}
+
+static void poison_statics() {
+    const kernel *k = now->k;
+    if (k->shared_to > 0) memset(static_byte(k->shared_from), POISON, k->shared_to - k->shared_from);
+}
+
 static void begin_block() {
-    memset(reinterpret_cast<void *>(statics.at), POISON, statics.bytes);
+    poison_statics();
     if (now->shared_bytes) memset(dynamic_shared(), POISON, (now->shared_bytes + 15u) & ~15u);
     note_epoch(true);
     n_at_barrier = n_done = 0;
@@ -315,7 +343,7 @@ static void begin_block() {
         f->mask = f->group = 0;
         f->copies.clear();
     }
-    for (warp_state &w : warps) w = {};
+    for (unsigned i = 0; i < (n_threads + 31) / 32; i++) warps[i].n_groups = warps[i].epoch = 0;
 }
 
 static void run_block() {
@@ -336,19 +364,27 @@ void run(const launch &l) {
     make_stacks();
     if (l.shared_bytes > SHARED_PAGES) broken("%u bytes of shared memory", l.shared_bytes);
     now = &l;
-    statics = static_shared();
+    const span s = static_shared();
+    if (s.at != statics.at) memset(reinterpret_cast<void *>(s.at), POISON, s.bytes);
+    statics = s;
     block_dim = l.block;
     grid_dim = l.grid;
     n_threads = l.block.x * l.block.y * l.block.z;
     note_launch();
+    bool look = l.k->looked++ < 3 || l.k->looked % 64 == 0;
+    const bool look_again = look;
     for (unsigned z = 0; z < l.grid.z; z++) {
         for (unsigned y = 0; y < l.grid.y; y++) {
             for (unsigned x = 0; x < l.grid.x; x++) {
                 block_idx = {x, y, z};
                 run_block();
+                if (look) look_at_statics();
+                look = false;
             }
         }
     }
+    if (look_again) look_at_statics();
+    poison_statics();
     now = nullptr;
 }
 

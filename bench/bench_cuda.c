@@ -287,9 +287,18 @@ static void add_limits(bench *b) {
     const tug_cuda_probe a = probe_args(b);
     const double products =
         (double)a.n_block * TUG_CUDA_PROBE_WARPS * TUG_CUDA_PROBE_CHAINS * a.rounds;
-    add(b, (bench_case){"read memory", launch_read, BYTES, (double)b->pool_bytes});
-    add(b, (bench_case){"int8 products", launch_mma, INT8, 4096 * products});
-    add(b, (bench_case){"f16 products", launch_mma, F16, 2048 * products});
+    add(b, (bench_case){.name = "read memory",
+                        .launch = launch_read,
+                        .unit = BYTES,
+                        .work = (double)b->pool_bytes});
+    add(b, (bench_case){.name = "int8 products",
+                        .launch = launch_mma,
+                        .unit = INT8,
+                        .work = 4096 * products});
+    add(b, (bench_case){.name = "f16 products",
+                        .launch = launch_mma,
+                        .unit = F16,
+                        .work = 2048 * products});
 }
 
 static void add_matrix(bench *b, const char *what, tug_type type, int64_t rows,

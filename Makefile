@@ -156,7 +156,7 @@ $(EMU)/%.o: %.cu
 $(EMU)/race/%.o: %.cu
 	@mkdir -p $(@D)
 	@echo "  CXX  $< (races)"
-	$(Q)$(CXX) $(EMU_FLAGS) -fsanitize=thread -x c++ -c $< -o $@
+	$(Q)$(CXX) $(EMU_FLAGS) -O1 -fsanitize=thread -x c++ -c $< -o $@
 
 $(EMU)/libcuda.so.1: $(EMU_PLAIN)
 	@echo "  LD   $@"

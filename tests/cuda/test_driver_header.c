@@ -30,8 +30,7 @@ SAME(TUG_CU_ATTR_MAX_SHARED_PER_BLOCK, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER
 SAME(TUG_CU_ATTR_N_SM, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
 SAME(TUG_CU_ATTR_CC_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
 SAME(TUG_CU_ATTR_CC_MINOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
-SAME(TUG_CU_ATTR_MAX_SHARED_OPTIN,
-     CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
+SAME(TUG_CU_ATTR_MAX_SHARED_OPTIN, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
 SAME(TUG_CU_HOST_PORTABLE, CU_MEMHOSTALLOC_PORTABLE);
 SAME(TUG_CU_HOST_MAPPED, CU_MEMHOSTALLOC_DEVICEMAP);
 SAME(TUG_CU_STREAM_NON_BLOCKING, CU_STREAM_NON_BLOCKING);
@@ -47,12 +46,21 @@ _Static_assert(sizeof(tug_cu_device) == sizeof(CUdevice), "CUdevice");
 /* What the header makes of a name, version suffix included. */
 #define TEXT_(x) #x
 #define TEXT(x)  TEXT_(x)
-static const char *const versioned[] = {
-    TEXT(cuDeviceTotalMem),     TEXT(cuDevicePrimaryCtxRelease), TEXT(cuMemGetInfo),
-    TEXT(cuMemAlloc),           TEXT(cuMemFree),                 TEXT(cuMemHostRegister),
-    TEXT(cuMemcpyHtoDAsync),    TEXT(cuMemcpyDtoHAsync),         TEXT(cuMemcpyDtoDAsync),
-    TEXT(cuStreamDestroy),      TEXT(cuStreamWaitValue32),       TEXT(cuStreamWriteValue32),
-    TEXT(cuStreamBeginCapture), TEXT(cuEventDestroy),            TEXT(cuMemHostGetDevicePointer)};
+static const char *const versioned[] = {TEXT(cuDeviceTotalMem),
+                                        TEXT(cuDevicePrimaryCtxRelease),
+                                        TEXT(cuMemGetInfo),
+                                        TEXT(cuMemAlloc),
+                                        TEXT(cuMemFree),
+                                        TEXT(cuMemHostRegister),
+                                        TEXT(cuMemcpyHtoDAsync),
+                                        TEXT(cuMemcpyDtoHAsync),
+                                        TEXT(cuMemcpyDtoDAsync),
+                                        TEXT(cuStreamDestroy),
+                                        TEXT(cuStreamWaitValue32),
+                                        TEXT(cuStreamWriteValue32),
+                                        TEXT(cuStreamBeginCapture),
+                                        TEXT(cuEventDestroy),
+                                        TEXT(cuMemHostGetDevicePointer)};
 
 int main(void) {
     static const char *const ours[] = {

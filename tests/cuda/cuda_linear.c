@@ -4,10 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-const tug_type lt_types[] = {TUG_TYPE_F32,  TUG_TYPE_F16,    TUG_TYPE_BF16, TUG_TYPE_Q8_0,
-                             TUG_TYPE_Q4_0, TUG_TYPE_Q4_1,   TUG_TYPE_Q5_0, TUG_TYPE_Q5_1,
-                             TUG_TYPE_Q2_K, TUG_TYPE_Q3_K,   TUG_TYPE_Q4_K, TUG_TYPE_Q5_K,
-                             TUG_TYPE_Q6_K, TUG_TYPE_IQ4_NL, TUG_TYPE_IQ4_XS};
+const tug_type lt_types[] = {
+    TUG_TYPE_F32,  TUG_TYPE_F16,  TUG_TYPE_BF16, TUG_TYPE_Q8_0,   TUG_TYPE_Q4_0,
+    TUG_TYPE_Q4_1, TUG_TYPE_Q5_0, TUG_TYPE_Q5_1, TUG_TYPE_Q2_K,   TUG_TYPE_Q3_K,
+    TUG_TYPE_Q4_K, TUG_TYPE_Q5_K, TUG_TYPE_Q6_K, TUG_TYPE_IQ4_NL, TUG_TYPE_IQ4_XS};
 const int lt_n_types = sizeof lt_types / sizeof *lt_types;
 
 bool lt_is_float(tug_type type) {
@@ -15,8 +15,8 @@ bool lt_is_float(tug_type type) {
 }
 
 /* A value is within half a step of what it stands for, and sums are those of the restored. */
-static void check_row(const unsigned char *row, const float *x, float *restored, int64_t n,
-                      int digits) {
+static void check_row(const unsigned char *row, const float *x, float *restored,
+                      int64_t n, int digits) {
     const int8_t *q0 = (const int8_t *)row, *q1 = q0 + n;
     const float *d = (const float *)(const void *)(row + 2 * n), *s = d + n / 32;
     double worst = 0, worst_sum = 0;
@@ -73,7 +73,8 @@ lt_product lt_dot(tug_type type, const uint8_t *row, const float *x, int64_t n) 
     for (int64_t c = 0; c < n; c += CHUNK) {
         const int64_t some = n - c < CHUNK ? n - c : CHUNK;
         float w[CHUNK];
-        tug_dequantize_row(type, w, row + c / info->block_elems * info->block_bytes, some);
+        tug_dequantize_row(type, w, row + c / info->block_elems * info->block_bytes,
+                           some);
         for (int64_t i = 0; i < some; i++) {
             const double v = (double)w[i] * (double)x[c + i];
             p.y += v;

@@ -7,11 +7,11 @@
 #include "kernels/cuda/launch.h"
 
 /* Launches what launch.c says. */
-#define CT_RUN(on, args)                                                                  \
-    do {                                                                                  \
-        const tug_cuda_launch l_ = (on);                                                  \
-        CT_LAUNCH(l_.kernel, ct_grid3(l_.grid[0], l_.grid[1], l_.grid[2]), (int)l_.block, \
-                  l_.shared_bytes, args);                                                 \
+#define CT_RUN(on, args)                                                   \
+    do {                                                                   \
+        const tug_cuda_launch l_ = (on);                                   \
+        CT_LAUNCH(l_.kernel, ct_grid3(l_.grid[0], l_.grid[1], l_.grid[2]), \
+                  (int)l_.block, l_.shared_bytes, args);                   \
     } while (0)
 
 /* Every type that can be a weight. */
@@ -21,8 +21,8 @@ bool lt_is_float(tug_type type);
 
 /* Activation rows for weights of a type, on both sides. */
 typedef struct lt_input {
-    const float *x;    /* (n_tok, n), what was converted */
-    float *restored;   /* (n_tok, n), what the kernel sees */
+    const float *x;  /* (n_tok, n), what was converted */
+    float *restored; /* (n_tok, n), what the kernel sees */
     const void *device;
     int64_t row_bytes;
 } lt_input;

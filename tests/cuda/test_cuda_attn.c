@@ -44,7 +44,8 @@ static layer make_layer(tug_kv_type type, int n_head, int n_kv, int head_dim, in
 
 static tug_cuda_kv upload_cache(const layer *l) {
     return (tug_cuda_kv){ct_upload(l->k, (size_t)l->cache_bytes),
-                         ct_upload(l->v, (size_t)l->cache_bytes), l->row_bytes, l->n_rows};
+                         ct_upload(l->v, (size_t)l->cache_bytes), l->row_bytes,
+                         l->n_rows};
 }
 
 /* ---- prepare ---------------------------------------------------------------------------- */
@@ -86,10 +87,10 @@ static double cache_difference(const layer *l, const uint8_t *got, const uint8_t
         tug_dequantize_row(type, b, want + r * l->row_bytes, d);
         for (int i = 0; i < d; i++) {
             if (i % 32 == 0) max = 0;
-            for (int j = i / 32 * 32; j < i / 32 * 32 + 32; j++) max = fmaxf(max, fabsf(b[j]));
-            const double step = type == TUG_TYPE_Q8_0
-                                    ? (double)max / 127 * 1.01
-                                    : fabs((double)b[i]) / 1024 + 6e-8;
+            for (int j = i / 32 * 32; j < i / 32 * 32 + 32; j++)
+                max = fmaxf(max, fabsf(b[j]));
+            const double step = type == TUG_TYPE_Q8_0 ? (double)max / 127 * 1.01
+                                                      : fabs((double)b[i]) / 1024 + 6e-8;
             worst = fmax(worst, fabs((double)a[i] - (double)b[i]) / (step + 1e-30));
         }
     }
@@ -187,9 +188,10 @@ typedef struct attn_case {
 
 static attn_case make_case(tug_kv_type type, int n_head, int n_kv, int head_dim,
                            int32_t pos, int64_t n_tok, int n_split, float size) {
-    ct_shape("%s %d heads, %d kv heads of %d, %lld tokens at %d, %d splits, queries of %g",
-             type == TUG_KV_F16 ? "f16" : "q8_0", n_head, n_kv, head_dim, (long long)n_tok,
-             pos, n_split, (double)size);
+    ct_shape(
+        "%s %d heads, %d kv heads of %d, %lld tokens at %d, %d splits, queries of %g",
+        type == TUG_KV_F16 ? "f16" : "q8_0", n_head, n_kv, head_dim, (long long)n_tok,
+        pos, n_split, (double)size);
     attn_case c = {.l = make_layer(type, n_head, n_kv, head_dim, 0, pos + n_tok),
                    .n_out = n_tok * n_head * head_dim};
     const int64_t n = n_tok * c.l.stride;
@@ -212,8 +214,8 @@ static attn_case make_case(tug_kv_type type, int n_head, int n_kv, int head_dim,
     return c;
 }
 
-static void check_decode(tug_kv_type type, int n_head, int n_kv, int head_dim, int32_t pos,
-                         int64_t n_tok, int n_split, float size) {
+static void check_decode(tug_kv_type type, int n_head, int n_kv, int head_dim,
+                         int32_t pos, int64_t n_tok, int n_split, float size) {
     attn_case c = make_case(type, n_head, n_kv, head_dim, pos, n_tok, n_split, size);
     CT_RUN(tug_cuda_on_attn_decode(&c.a, type == TUG_KV_Q8_0), c.a);
     CT_RUN(tug_cuda_on_attn_join(&c.a), c.a);
@@ -234,12 +236,13 @@ static void test_decode(void) {
         check_decode(types[i], 16, 2, 256, 300, 1, 8, 1.5f);
         check_decode(types[i], 16, 2, 256, 100, 3, 4, 1.5f);
         check_decode(types[i], 20, 1, 64, 77, 2, 16, 1.5f);
-        check_decode(types[i], 8, 1, 256, 500, 1, 2, 40.0f); /* one row takes nearly all */
+        check_decode(types[i], 8, 1, 256, 500, 1, 2,
+                     40.0f); /* one row takes nearly all */
     }
 }
 
-static void check_prefill(tug_kv_type type, int n_head, int n_kv, int head_dim, int32_t pos,
-                          int64_t n_tok, float size) {
+static void check_prefill(tug_kv_type type, int n_head, int n_kv, int head_dim,
+                          int32_t pos, int64_t n_tok, float size) {
     attn_case c = make_case(type, n_head, n_kv, head_dim, pos, n_tok, 1, size);
     CT_RUN(tug_cuda_on_attn_prefill(&c.a, type == TUG_KV_Q8_0), c.a);
     ct_download(c.got, c.a.out, (size_t)c.n_out * sizeof(float));
@@ -265,7 +268,7 @@ static void test_prefill(void) {
 }
 
 int main(int argc, char **argv) {
-    static const ct_test tests[] = {{"prepare", test_prepare}, {"decode", test_decode},
-                                    {"prefill", test_prefill}};
+    static const ct_test tests[] = {
+        {"prepare", test_prepare}, {"decode", test_decode}, {"prefill", test_prefill}};
     return ct_main(argc, argv, "attn", tests, COUNT(tests));
 }

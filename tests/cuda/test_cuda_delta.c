@@ -63,7 +63,8 @@ static void check_conv(int64_t n_ch, int64_t n_tok, int width, int64_t first) {
     double worst = 0;
     for (int64_t t = 0; t < n_tok; t++) {
         for (int64_t c = 0; c < n_ch; c++) {
-            const double g = (double)got[t * stride + c], v = (double)want[t * stride + c];
+            const double g = (double)got[t * stride + c],
+                         v = (double)want[t * stride + c];
             worst = fmax(worst, fabs(g - v) / (fabs(v) + 4));
         }
     }
@@ -92,8 +93,9 @@ typedef struct net {
 } net;
 
 static net make_net(int n_k, int n_v, int dk, int dv, int64_t n_tok) {
-    net n = {n_k, n_v, dk, dv, n_tok, 2LL * n_k * dk + (int64_t)n_v * dv, 0, 0,
-             NULL, NULL, NULL, NULL, NULL, NULL};
+    net n = {n_k,  n_v, dk,   dv,   n_tok, 2LL * n_k * dk + (int64_t)n_v * dv,
+             0,    0,   NULL, NULL, NULL,  NULL,
+             NULL, NULL};
     n.stride = n.n_ch + 16;
     n.z_stride = (int64_t)n_v * dv + 2LL * n_v + 3;
     n.qkv = ct_normal(n_tok * n.stride, 1.0f);
@@ -155,23 +157,23 @@ static void check_delta(int n_k, int n_v, int dk, int dv, int64_t n_tok) {
     const int64_t n_out = n_tok * n_v * dv, n_state = (int64_t)n_v * dk * dv;
     const size_t state_bytes = (size_t)n_state * sizeof(float);
     float *zba = ct_upload(n.zba, (size_t)(n_tok * n.z_stride) * sizeof *zba);
-    tug_cuda_delta a = {
-        .out = ct_device((size_t)n_out * sizeof(float)),
-        .qkv = ct_upload(n.qkv, (size_t)(n_tok * n.stride) * sizeof(float)),
-        .z = zba,
-        .ba = zba + (int64_t)n_v * dv,
-        .dt_bias = ct_upload(n.dt_bias, (size_t)n_v * sizeof(float)),
-        .a_coef = ct_upload(n.a_coef, (size_t)n_v * sizeof(float)),
-        .norm = ct_upload(n.norm, (size_t)dv * sizeof(float)),
-        .state = ct_upload(n.state, state_bytes),
-        .qkv_stride = n.stride,
-        .z_stride = n.z_stride,
-        .n_k_head = n_k,
-        .n_v_head = n_v,
-        .dk = dk,
-        .dv = dv,
-        .n_tok = (int32_t)n_tok,
-        .eps = 1e-6f};
+    tug_cuda_delta a = {.out = ct_device((size_t)n_out * sizeof(float)),
+                        .qkv =
+                            ct_upload(n.qkv, (size_t)(n_tok * n.stride) * sizeof(float)),
+                        .z = zba,
+                        .ba = zba + (int64_t)n_v * dv,
+                        .dt_bias = ct_upload(n.dt_bias, (size_t)n_v * sizeof(float)),
+                        .a_coef = ct_upload(n.a_coef, (size_t)n_v * sizeof(float)),
+                        .norm = ct_upload(n.norm, (size_t)dv * sizeof(float)),
+                        .state = ct_upload(n.state, state_bytes),
+                        .qkv_stride = n.stride,
+                        .z_stride = n.z_stride,
+                        .n_k_head = n_k,
+                        .n_v_head = n_v,
+                        .dk = dk,
+                        .dv = dv,
+                        .n_tok = (int32_t)n_tok,
+                        .eps = 1e-6f};
     CT_RUN(tug_cuda_on_delta(&a), a);
     float *got = ct_floats(n_out), *got_state = ct_floats(n_state);
     ct_download(got, a.out, (size_t)n_out * sizeof *got);

@@ -25,7 +25,8 @@ static void check_route(const float *logits, int64_t n_tok, int n_expert, int k)
     ct_download(ids, a.ids, n_out * sizeof *ids);
     ct_download(weights, a.weights, n_out * sizeof *weights);
     for (int64_t t = 0; t < n_tok; t++) {
-        ct_ref()->route(want_ids + t * k, want + t * k, logits + t * n_expert, n_expert, k);
+        ct_ref()->route(want_ids + t * k, want + t * k, logits + t * n_expert, n_expert,
+                        k);
     }
     ct_same("ids", ids, want_ids, n_out * sizeof *ids);
     ct_close("weights", weights, want, (int64_t)n_out, 1e-6, 1e-30);
@@ -34,8 +35,8 @@ static void check_route(const float *logits, int64_t n_tok, int n_expert, int k)
 static void test_route(void) {
     static const struct {
         int n_expert, k;
-    } shapes[] = {{1, 1},   {2, 1},    {4, 4},    {8, 2},      {31, 5},  {32, 8},
-                  {33, 33}, {128, 8},  {512, 10}, {512, 64},   {1000, 7}, {1024, 64}};
+    } shapes[] = {{1, 1},   {2, 1},   {4, 4},    {8, 2},    {31, 5},   {32, 8},
+                  {33, 33}, {128, 8}, {512, 10}, {512, 64}, {1000, 7}, {1024, 64}};
     for (int i = 0; i < COUNT(shapes); i++) {
         const int n = shapes[i].n_expert, k = shapes[i].k;
         const int64_t n_tok = 3;
@@ -102,7 +103,7 @@ static void check_top(const float *logits, int n_tok, int n, int n_top, int n_sl
 static void test_top(void) {
     static const struct {
         int n, n_top, n_slice;
-    } shapes[] = {{1, 1, 1},    {1, 1, 7},     {100, 100, 3}, {255, 4, 300},
+    } shapes[] = {{1, 1, 1},    {1, 1, 7},     {100, 100, 3},   {255, 4, 300},
                   {5000, 1, 9}, {5000, 40, 9}, {151936, 1, 128}};
     for (int i = 0; i < COUNT(shapes); i++) {
         const int n = shapes[i].n, n_top = shapes[i].n_top, n_slice = shapes[i].n_slice;
@@ -124,19 +125,19 @@ static void test_top(void) {
 static void check_sort(const int32_t *ids, int n_pair, int n_expert, int tile) {
     const int64_t max_tiles = tug_cuda_max_tiles(n_pair, n_expert, tile);
     const size_t tile_bytes = (size_t)(1 + 2 * max_tiles) * sizeof(int32_t);
-    const tug_cuda_sort a = {
-        .ids = ct_upload(ids, (size_t)n_pair * sizeof *ids),
-        .first = ct_device((size_t)(n_expert + 1) * sizeof(int32_t)),
-        .sorted = ct_device((size_t)n_pair * sizeof(int32_t)),
-        .tiles = ct_device(tile_bytes),
-        .n_pair = n_pair,
-        .n_expert = n_expert,
-        .tile = tile};
+    const tug_cuda_sort a = {.ids = ct_upload(ids, (size_t)n_pair * sizeof *ids),
+                             .first = ct_device((size_t)(n_expert + 1) * sizeof(int32_t)),
+                             .sorted = ct_device((size_t)n_pair * sizeof(int32_t)),
+                             .tiles = ct_device(tile_bytes),
+                             .n_pair = n_pair,
+                             .n_expert = n_expert,
+                             .tile = tile};
     CT_RUN(tug_cuda_on_sort_count(&a), a);
     CT_RUN(tug_cuda_on_sort_plan(&a), a);
     CT_RUN(tug_cuda_on_sort_place(&a), a);
     int32_t *first = ct_buf((size_t)(n_expert + 1) * sizeof *first);
-    int32_t *sorted = ct_buf((size_t)n_pair * sizeof *sorted), *tiles = ct_buf(tile_bytes);
+    int32_t *sorted = ct_buf((size_t)n_pair * sizeof *sorted),
+            *tiles = ct_buf(tile_bytes);
     ct_download(first, a.first, (size_t)(n_expert + 1) * sizeof *first);
     ct_download(sorted, a.sorted, (size_t)n_pair * sizeof *sorted);
     ct_download(tiles, a.tiles, tile_bytes);
@@ -186,7 +187,8 @@ typedef struct experts {
 } experts;
 
 /* Every third expert but the first is not here; each of the others is an allocation. */
-static experts make_experts(tug_type type, int64_t n_expert, int64_t n_rows, int64_t n_cols) {
+static experts make_experts(tug_type type, int64_t n_expert, int64_t n_rows,
+                            int64_t n_cols) {
     experts x = {.type = type, .n_expert = n_expert, .n_rows = n_rows, .n_cols = n_cols};
     tug_type_row_bytes(type, (uint64_t)n_cols, &x.row_bytes);
     x.mat_bytes = n_rows * (int64_t)x.row_bytes;
@@ -219,27 +221,27 @@ enum { N_EXPERT = 7 };
 static void check_hidden(tug_type type, int64_t f, int64_t h, int64_t n_tok, int n_used,
                          int digits) {
     ct_shape("hidden %s %lld x %lld, %lld tokens, %d used, %d digits",
-             tug_type_get(type)->name, (long long)f, (long long)h, (long long)n_tok, n_used,
-             digits);
+             tug_type_get(type)->name, (long long)f, (long long)h, (long long)n_tok,
+             n_used, digits);
     const experts gate = make_experts(type, N_EXPERT, f, h);
     const experts up = make_experts(type, N_EXPERT, f, h);
     const int64_t n_pair = n_tok * n_used;
     int32_t *ids = ct_buf((size_t)n_pair * sizeof *ids);
     for (int64_t t = 0; t < n_tok; t++) choose(ids + t * n_used, N_EXPERT, n_used);
     const lt_input in = lt_convert(type, ct_normal(n_tok * h, 1.0f), n_tok, h, digits);
-    const tug_cuda_expert_hidden a = {
-        .h = ct_device((size_t)(n_pair * f) * sizeof(float)),
-        .gate = gate.device,
-        .up = up.device,
-        .ids = ct_upload(ids, (size_t)n_pair * sizeof *ids),
-        .x = in.device,
-        .w_row_bytes = (int64_t)gate.row_bytes,
-        .x_row_bytes = in.row_bytes,
-        .n_rows = (int32_t)f,
-        .n_cols = (int32_t)h,
-        .n_tok = (int32_t)n_tok,
-        .n_used = n_used,
-        .digits = digits};
+    const tug_cuda_expert_hidden a = {.h =
+                                          ct_device((size_t)(n_pair * f) * sizeof(float)),
+                                      .gate = gate.device,
+                                      .up = up.device,
+                                      .ids = ct_upload(ids, (size_t)n_pair * sizeof *ids),
+                                      .x = in.device,
+                                      .w_row_bytes = (int64_t)gate.row_bytes,
+                                      .x_row_bytes = in.row_bytes,
+                                      .n_rows = (int32_t)f,
+                                      .n_cols = (int32_t)h,
+                                      .n_tok = (int32_t)n_tok,
+                                      .n_used = n_used,
+                                      .digits = digits};
     CT_RUN(tug_cuda_on_expert_hidden(&a, type), a);
     float *got = ct_floats(n_pair * f);
     ct_download(got, a.h, (size_t)(n_pair * f) * sizeof(float));
@@ -267,8 +269,8 @@ static void check_hidden(tug_type type, int64_t f, int64_t h, int64_t n_tok, int
 static void check_down(tug_type type, int64_t h, int64_t f, int64_t n_tok, int n_used,
                        int digits, bool shared) {
     ct_shape("down %s %lld x %lld, %lld tokens, %d used, %d digits%s",
-             tug_type_get(type)->name, (long long)h, (long long)f, (long long)n_tok, n_used,
-             digits, shared ? ", shared" : "");
+             tug_type_get(type)->name, (long long)h, (long long)f, (long long)n_tok,
+             n_used, digits, shared ? ", shared" : "");
     const experts down = make_experts(type, shared ? 1 : N_EXPERT, h, f);
     const int64_t n_pair = n_tok * n_used;
     int32_t *ids = ct_buf((size_t)n_pair * sizeof *ids);
@@ -371,15 +373,15 @@ static void test_combine(void) {
     const experts any = make_experts(TUG_TYPE_F32, N_EXPERT, 1, 1);
     int32_t *ids = ct_buf((size_t)n_pair * sizeof *ids);
     for (int64_t t = 0; t < n_tok; t++) choose(ids + t * 3, N_EXPERT, 3);
-    const tug_cuda_combine a = {
-        .y = ct_device((size_t)(n_tok * n) * sizeof(float)),
-        .yp = ct_upload(yp, (size_t)(n_pair * n) * sizeof *yp),
-        .weights = ct_upload(weights, (size_t)n_pair * sizeof *weights),
-        .ids = ct_upload(ids, (size_t)n_pair * sizeof *ids),
-        .slots = any.device,
-        .n = (int32_t)n,
-        .n_tok = (int32_t)n_tok,
-        .n_used = 3};
+    const tug_cuda_combine a = {.y = ct_device((size_t)(n_tok * n) * sizeof(float)),
+                                .yp = ct_upload(yp, (size_t)(n_pair * n) * sizeof *yp),
+                                .weights =
+                                    ct_upload(weights, (size_t)n_pair * sizeof *weights),
+                                .ids = ct_upload(ids, (size_t)n_pair * sizeof *ids),
+                                .slots = any.device,
+                                .n = (int32_t)n,
+                                .n_tok = (int32_t)n_tok,
+                                .n_used = 3};
     CT_RUN(tug_cuda_on_combine(&a), a);
     float *got = ct_floats(n_tok * n), *want = ct_floats(n_tok * n);
     ct_download(got, a.y, (size_t)(n_tok * n) * sizeof *got);
@@ -394,9 +396,8 @@ static void test_combine(void) {
 }
 
 int main(int argc, char **argv) {
-    static const ct_test tests[] = {{"route", test_route},     {"sort", test_sort},
-                                    {"top", test_top},
-                                    {"experts", test_experts}, {"finish", test_finish},
-                                    {"combine", test_combine}};
+    static const ct_test tests[] = {{"route", test_route},   {"sort", test_sort},
+                                    {"top", test_top},       {"experts", test_experts},
+                                    {"finish", test_finish}, {"combine", test_combine}};
     return ct_main(argc, argv, "experts", tests, COUNT(tests));
 }

@@ -61,8 +61,10 @@ static double limit_close(tug_type type, int digits) {
 static void check_gemv(tug_type type, int64_t rows0, int64_t rows1, int64_t n_cols,
                        int64_t n_tok, int digits) {
     ct_shape("%s %lld + %lld x %lld, %lld tokens, %d digits", tug_type_get(type)->name,
-             (long long)rows0, (long long)rows1, (long long)n_cols, (long long)n_tok, digits);
-    const matrix m[2] = {make_matrix(type, rows0, n_cols), make_matrix(type, rows1, n_cols)};
+             (long long)rows0, (long long)rows1, (long long)n_cols, (long long)n_tok,
+             digits);
+    const matrix m[2] = {make_matrix(type, rows0, n_cols),
+                         make_matrix(type, rows1, n_cols)};
     const lt_input in =
         lt_convert(type, ct_normal(n_tok * n_cols, 1.0f), n_tok, n_cols, digits);
     const int64_t gap = 3, stride = rows0 + gap + rows1;
@@ -164,12 +166,13 @@ static void test_gemm(void) {
 static void check_grouped(tug_type type, int64_t n_rows, int64_t n_cols, int n_tok,
                           int n_used, bool own_rows, int digits) {
     enum { N_EXPERT = 5, GONE = 3 };
-    ct_shape("grouped %s %lld x %lld, %d tokens x %d, %d digits%s", tug_type_get(type)->name,
-             (long long)n_rows, (long long)n_cols, n_tok, n_used, digits,
-             own_rows ? ", a row each" : "");
+    ct_shape("grouped %s %lld x %lld, %d tokens x %d, %d digits%s",
+             tug_type_get(type)->name, (long long)n_rows, (long long)n_cols, n_tok,
+             n_used, digits, own_rows ? ", a row each" : "");
     const int n_pair = n_tok * n_used, n_x = own_rows ? n_pair : n_tok;
     const matrix m = make_matrix(type, N_EXPERT * n_rows, n_cols);
-    const lt_input in = lt_convert(type, ct_normal(n_x * n_cols, 1.0f), n_x, n_cols, digits);
+    const lt_input in =
+        lt_convert(type, ct_normal(n_x * n_cols, 1.0f), n_x, n_cols, digits);
     const void *slots[N_EXPERT];
     for (int e = 0; e < N_EXPERT; e++) {
         slots[e] = (const char *)m.device + (uint64_t)(e * n_rows) * m.row_bytes;
@@ -215,8 +218,8 @@ static void check_grouped(tug_type type, int64_t n_rows, int64_t n_cols, int n_t
     for (int p = 0; p < n_pair; p++) {
         const float *x = in.restored + (own_rows ? p : p / n_used) * n_cols;
         for (int64_t r = 0; r < n_rows; r++) {
-            const lt_product want =
-                lt_dot(type, m.w + (uint64_t)(ids[p] * n_rows + r) * m.row_bytes, x, n_cols);
+            const lt_product want = lt_dot(
+                type, m.w + (uint64_t)(ids[p] * n_rows + r) * m.row_bytes, x, n_cols);
             const double got = (double)y[p * n_rows + r];
             const double off = ids[p] == GONE ? (got == -7.0 ? 0.0 : INFINITY)
                                               : fabs(got - want.y) / (want.size + 1e-30);
@@ -258,6 +261,56 @@ static void test_saturated(void) {
         float *y = ct_floats(n_tok * 40);
         ct_download(y, a.y, (size_t)(n_tok * 40) * sizeof(float));
         check_outputs(&m, &in, n_tok, y, 40, limit_close(lt_types[i], 2));
+        ct_release_all();
+    }
+}
+
+/* An activation that is not finite makes all results of its token NaN, and no others: by few
+ * tokens and by many. */
+static void test_not_finite(void) {
+    for (int i = 0; i < lt_n_types; i++) {
+        const int64_t n = 256, n_rows = 10, n_tok = 3;
+        ct_shape("%s", tug_type_get(lt_types[i])->name);
+        const matrix m = make_matrix(lt_types[i], n_rows, n);
+        float *x = ct_normal(n_tok * n, 1.0f), *y = ct_floats(n_tok * n_rows);
+        const lt_input in = lt_convert(lt_types[i], x, n_tok, n, 2);
+        float d = NAN;
+        const bool is_float = lt_is_float(lt_types[i]);
+        char *row = ct_buf((size_t)(n_tok * in.row_bytes));
+        ct_download(row, in.device, (size_t)(n_tok * in.row_bytes));
+        memcpy(row + in.row_bytes + (is_float ? 0 : 2 * n), &d, sizeof d);
+        const void *act = ct_upload(row, (size_t)(n_tok * in.row_bytes));
+        const tug_cuda_linear few = {.part = {{m.device, (int32_t)n_rows, 0}},
+                                     .y = ct_device((size_t)(n_tok * n_rows) * sizeof *y),
+                                     .x = act,
+                                     .y_stride = n_rows,
+                                     .w_row_bytes = (int64_t)m.row_bytes,
+                                     .x_row_bytes = in.row_bytes,
+                                     .n_part = 1,
+                                     .n_rows = (int32_t)n_rows,
+                                     .n_cols = (int32_t)n,
+                                     .n_tok = (int32_t)n_tok,
+                                     .digits = 2};
+        const tug_cuda_gemm many = {.y = ct_device((size_t)(n_tok * n_rows) * sizeof *y),
+                                    .x = act,
+                                    .w = m.device,
+                                    .y_stride = n_rows,
+                                    .w_row_bytes = (int64_t)m.row_bytes,
+                                    .x_row_bytes = in.row_bytes,
+                                    .n_rows = (int32_t)n_rows,
+                                    .n_cols = (int32_t)n,
+                                    .n_tok = (int32_t)n_tok,
+                                    .digits = 2};
+        CT_RUN(tug_cuda_on_gemv(&few, lt_types[i]), few);
+        CT_RUN(tug_cuda_on_gemm(&many, lt_types[i]), many);
+        for (int which = 0; which < 2; which++) {
+            ct_download(y, which ? many.y : few.y, (size_t)(n_tok * n_rows) * sizeof *y);
+            bool ok = true;
+            for (int64_t j = 0; j < n_tok * n_rows; j++) {
+                ok &= isnan(y[j]) == (j / n_rows == 1) && (isnan(y[j]) || isfinite(y[j]));
+            }
+            ct_true(ok, "NaN in the wrong places of %s", which ? "gemm" : "gemv");
+        }
         ct_release_all();
     }
 }
@@ -316,7 +369,8 @@ static void test_quantize(void) {
                                      .digits = 2};
         CT_RUN(tug_cuda_on_quantize(&a), a);
         ct_download(d, (char *)a.act + 2 * n, sizeof d);
-        ct_true(isfinite(d[0]) && isnan(d[1]), "scales %f %f", (double)d[0], (double)d[1]);
+        ct_true(isfinite(d[0]) && isnan(d[1]), "scales %f %f", (double)d[0],
+                (double)d[1]);
         ct_release_all();
     }
     ct_shape("gate");
@@ -335,7 +389,8 @@ static void test_quantize(void) {
     ct_download(d, (char *)a.act + 2 * n, sizeof d);
     double worst = 0;
     for (int64_t i = 0; i < n; i++) {
-        worst = fmax(worst, fabs((double)d[i / 32] * q[i] - (double)h[i]) / (double)d[i / 32]);
+        worst = fmax(worst,
+                     fabs((double)d[i / 32] * q[i] - (double)h[i]) / (double)d[i / 32]);
     }
     ct_true(worst <= 0.501, "silu(gate) up is off by %.3g steps", worst);
 }
@@ -346,6 +401,7 @@ int main(int argc, char **argv) {
                                     {"gemv", test_gemv},
                                     {"gemm", test_gemm},
                                     {"grouped", test_grouped},
-                                    {"saturated", test_saturated}};
+                                    {"saturated", test_saturated},
+                                    {"not_finite", test_not_finite}};
     return ct_main(argc, argv, "linear", tests, COUNT(tests));
 }

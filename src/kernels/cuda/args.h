@@ -38,9 +38,10 @@ TUG_ON_BOTH int64_t tug_cuda_act_bytes(int64_t n) {
 }
 
 typedef struct tug_cuda_quantize {
-    void *act;         /* (n_tok,) rows of tug_cuda_act_bytes(n), aligned, written */
-    const float *x;    /* (n_tok, n) stride x_stride */
-    const float *gate; /* (n_tok, n) stride x_stride: silu(gate) * x is converted; or NULL */
+    void *act;      /* (n_tok,) rows of tug_cuda_act_bytes(n), aligned, written */
+    const float *x; /* (n_tok, n) stride x_stride */
+    const float
+        *gate; /* (n_tok, n) stride x_stride: silu(gate) * x is converted; or NULL */
     int64_t x_stride;
     int32_t n, n_tok;
     int32_t digits; /* 1 or 2 */
@@ -48,13 +49,16 @@ typedef struct tug_cuda_quantize {
 
 /* ---- rows and elements ----------------------------------------------------------------- */
 
-/* x += add if there is an add, then y = rmsnorm(x) * w.  |x| < 1e18. */
+/* x += add if there is an add, then y = rmsnorm(x) * w, as floats, as digits, or both.
+ * |x| < 1e18. */
 typedef struct tug_cuda_rmsnorm {
-    float *y;         /* (n_tok, n) */
-    float *x;         /* (n_tok, n), written if there is an add */
+    float *y;  /* (n_tok, n) or NULL; may be x */
+    void *act; /* (n_tok,) rows of tug_cuda_act_bytes(n), aligned, n % 32 == 0; or NULL */
+    float *x;  /* (n_tok, n), written if there is an add */
     const float *add; /* (n_tok, n) or NULL */
     const float *w;   /* (n,) */
     int32_t n, n_tok;
+    int32_t digits; /* of act */
     float eps;
 } tug_cuda_rmsnorm;
 
@@ -136,13 +140,13 @@ typedef struct tug_cuda_gemm {
     float *y;      /* (n_tok or n_pair, n_rows) stride y_stride */
     const void *x; /* rows as for tug_cuda_linear */
     const void *w; /* (n_rows, n_cols) of the kernel's type as in the file, aligned */
-    const void *const *slots; /* with tiles: (n_expert,), see below */
+    const void *const *slots;              /* with tiles: (n_expert,), see below */
     const int32_t *tiles, *first, *sorted; /* NULL, or of tug_cuda_sort */
     int64_t y_stride, w_row_bytes, x_row_bytes;
     int32_t n_rows, n_cols;
-    int32_t n_tok;     /* rows of x; with tiles: pairs */
-    int32_t n_expert;  /* with tiles */
-    int32_t x_pairs;   /* with tiles: n_used for gate and up, 1 for down */
+    int32_t n_tok;    /* rows of x; with tiles: pairs */
+    int32_t n_expert; /* with tiles */
+    int32_t x_pairs;  /* with tiles: n_used for gate and up, 1 for down */
     int32_t digits;
 } tug_cuda_gemm;
 #define TUG_CUDA_GEMM_ROWS       128 /* of a block; of float weights, */
@@ -194,9 +198,9 @@ typedef struct tug_cuda_expert_finish {
  * plan (one block), place.  A tile is up to `tile` pairs of one expert. */
 typedef struct tug_cuda_sort {
     const int32_t *ids; /* (n_pair,) */
-    int32_t *first;     /* (n_expert + 1,): expert e has sorted[first[e] .. first[e + 1]) */
-    int32_t *sorted;    /* (n_pair,): pairs */
-    int32_t *tiles;     /* (1 + 2 * max_tiles,): their number, then expert and first index */
+    int32_t *first;  /* (n_expert + 1,): expert e has sorted[first[e] .. first[e + 1]) */
+    int32_t *sorted; /* (n_pair,): pairs */
+    int32_t *tiles;  /* (1 + 2 * max_tiles,): their number, then expert and first index */
     int32_t n_pair, n_expert;
     int32_t tile;
 } tug_cuda_sort;
@@ -262,7 +266,7 @@ typedef struct tug_cuda_attn {
     const float *qkv; /* as above, prepared */
     int64_t stride;
     const int32_t *pos; /* (1,): token t sees cache rows [0, pos + t] */
-    float *parts;       /* (n_tok, n_head, n_split, 2 + head_dim): max, sum, weighted sum */
+    float *parts; /* (n_tok, n_head, n_split, 2 + head_dim): max, sum, weighted sum */
     int32_t n_tok, n_split;
     float scale;
 } tug_cuda_attn;
@@ -283,10 +287,10 @@ typedef struct tug_cuda_conv {
 
 /* After the convolution: L2 norms, gates, delta rule, gated norm (tug_op_delta). */
 typedef struct tug_cuda_delta {
-    float *out;                   /* (n_tok, n_v_head * dv) */
-    const float *qkv;             /* (n_tok, n_ch) stride qkv_stride: the convolution's y */
-    const float *z;               /* (n_tok, n_v_head, dv) stride z_stride between tokens */
-    const float *ba;              /* (n_tok, n_k_head, 2, r) stride z_stride: b then a of the
+    float *out;       /* (n_tok, n_v_head * dv) */
+    const float *qkv; /* (n_tok, n_ch) stride qkv_stride: the convolution's y */
+    const float *z;   /* (n_tok, n_v_head, dv) stride z_stride between tokens */
+    const float *ba;  /* (n_tok, n_k_head, 2, r) stride z_stride: b then a of the
                                      r = n_v_head / n_k_head value heads of a key head */
     const float *dt_bias, *a_coef; /* (n_v_head,) */
     const float *norm;             /* (dv,) */
@@ -309,8 +313,19 @@ typedef struct tug_cuda_top {
     const float *logits; /* (n_tok, n) */
     uint64_t *found;     /* (n_tok, n_slice, n_top): scratch */
     int32_t n, n_tok;
-    int32_t n_top;   /* at most n; a pass over the logits each */
+    int32_t n_top; /* at most n; a pass over the logits each */
     int32_t n_slice;
 } tug_cuda_top;
+
+/* ---- limits of the device -------------------------------------------------------------- */
+
+typedef struct tug_cuda_probe {
+    uint32_t *out;    /* (blocks,) */
+    const void *data; /* read: (n_bytes,), aligned, n_bytes % 16 == 0 */
+    int64_t n_bytes;
+    int32_t rounds; /* of TUG_CUDA_PROBE_CHAINS products a warp */
+    int32_t n_block;
+} tug_cuda_probe;
+#define TUG_CUDA_PROBE_CHAINS 8
 
 #endif

@@ -35,7 +35,6 @@ template <int per> struct seen_t {
 template <class cache, int per>
 TUG_DEVICE void see_rows(seen_t<per> &seen, const uint8_t *k, const uint8_t *v,
                          int64_t row_bytes, int n, const float *q, float scale) {
-    const int lane = threadIdx.x % WARP;
     float keys[ROWS][per], values[ROWS][per], score[ROWS];
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
@@ -81,7 +80,6 @@ TUG_DEVICE void see_rows(seen_t<per> &seen, const uint8_t *k, const uint8_t *v,
             }
         }
     }
-    (void)lane;
 }
 
 // Where part `split` of a token's head begins.
@@ -97,7 +95,7 @@ TUG_DEVICE int rows_of_split(const tug_cuda_attn &a, int64_t n_rows) {
 
 template <class cache, int per> TUG_DEVICE void attn_decode(const tug_cuda_attn &a) {
     enum { n = per * WARP };
-    __shared__ __align__(16) float q[HEADS * n]; // later the weighted sums of all warps
+    __shared__ float q[HEADS * n]; // later the weighted sums of all warps
     __shared__ float maxima[WARPS][HEADS], sums[WARPS][HEADS];
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const int group = a.s.n_head / a.s.n_kv_head, passes = (group + HEADS - 1) / HEADS;
@@ -164,25 +162,25 @@ template <class cache, int per> TUG_DEVICE void attn_decode(const tug_cuda_attn 
 
 // Block (128,), grid (n_split, n_kv_head ceil(group / TUG_CUDA_ATTN_HEADS), n_tok); per is
 // head_dim / 32.
-#define DECODE(per)                                                    \
-    TUG_KERNEL(tug_attn_decode_f16_##per, tug_cuda_attn, 128) {        \
-        attn_decode<f16_cache, per>(a);                                \
-    }                                                                  \
-    TUG_KERNEL(tug_attn_decode_q8_0_##per, tug_cuda_attn, 128) {       \
-        attn_decode<q8_0_cache, per>(a);                               \
+#define DECODE(per)                                              \
+    TUG_KERNEL(tug_attn_decode_f16_##per, tug_cuda_attn, 128) {  \
+        attn_decode<f16_cache, per>(a);                          \
+    }                                                            \
+    TUG_KERNEL(tug_attn_decode_q8_0_##per, tug_cuda_attn, 128) { \
+        attn_decode<q8_0_cache, per>(a);                         \
     }
-DECODE(1) DECODE(2) DECODE(3) DECODE(4) DECODE(5) DECODE(6) DECODE(7) DECODE(8)
+DECODE(1)
+DECODE(2) DECODE(3) DECODE(4) DECODE(5) DECODE(6) DECODE(7) DECODE(8)
 
-// Block (head_dim,), grid (n_head, n_tok).
-TUG_KERNEL(tug_attn_join, tug_cuda_attn, TUG_CUDA_MAX_HEAD_DIM) {
+    // Block (head_dim,), grid (n_head, n_tok).
+    TUG_KERNEL(tug_attn_join, tug_cuda_attn, TUG_CUDA_MAX_HEAD_DIM) {
     const int64_t t = blockIdx.y;
     const int head = blockIdx.x, i = threadIdx.x, n = a.s.head_dim;
     float max = -INFINITY, sum = 0, out = 0;
     for (int s = 0; s < a.n_split; s++) max = fmaxf(max, part_of(a, t, head, s)[0]);
     for (int s = 0; s < a.n_split; s++) {
         const float *const part = part_of(a, t, head, s);
-        if (part[1] == 0.0f) continue; // no rows
-        const float scale = expf(part[0] - max);
+        const float scale = expf(part[0] - max); // 0 of a part without rows
         sum = fmaf(scale, part[1], sum);
         out = fmaf(scale, part[2 + i], out);
     }

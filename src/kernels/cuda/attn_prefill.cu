@@ -28,8 +28,8 @@ template <int n> struct rows_t {
 
 // Rows [first, first + KV_ROWS) of a cache, of which n_rows exist, as f16; zeros behind them.
 template <class cache, int n>
-TUG_DEVICE void bring_rows(uint16_t *to, const uint8_t *from, int64_t row_bytes, int64_t first,
-                           int64_t n_rows) {
+TUG_DEVICE void bring_rows(uint16_t *to, const uint8_t *from, int64_t row_bytes,
+                           int64_t first, int64_t n_rows) {
     for (int i = threadIdx.x; i < KV_ROWS * n / 8; i += THREADS) {
         const int r = i / (n / 8), c = i % (n / 8) * 8;
         uint16_t *const dst = rows_t<n>::at(to, r, c);
@@ -43,15 +43,9 @@ TUG_DEVICE void bring_rows(uint16_t *to, const uint8_t *from, int64_t row_bytes,
 struct queries_t {
     int64_t first, n; // of all n_tok group queries of this kv head
     int group, head0;
-    TUG_INLINE int64_t token(int i) const {
-        return (first + i) / group;
-    }
-    TUG_INLINE int head(int i) const {
-        return head0 + (int)((first + i) % group);
-    }
-    TUG_INLINE bool exists(int i) const {
-        return first + i < n;
-    }
+    TUG_INLINE int64_t token(int i) const { return (first + i) / group; }
+    TUG_INLINE int head(int i) const { return head0 + (int)((first + i) % group); }
+    TUG_INLINE bool exists(int i) const { return first + i < n; }
 };
 
 // What a warp keeps of its 16 queries; a lane has rows lane / 4 and lane / 4 + 8 of them.
@@ -61,8 +55,7 @@ template <int n> struct state_t {
 };
 
 // s (16 queries, KV_ROWS) = q k.
-template <int n>
-TUG_DEVICE void scores(float s[S_TILES][4], uint16_t *q, uint16_t *k) {
+template <int n> TUG_DEVICE void scores(float s[S_TILES][4], uint16_t *q, uint16_t *k) {
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 #pragma unroll
     for (int i = 0; i < S_TILES; i++) {
@@ -129,9 +122,10 @@ TUG_DEVICE void add_values(state_t<n> &st, const float s[S_TILES][4], uint16_t *
     const int lane = threadIdx.x % WARP;
 #pragma unroll
     for (int i = 0; i < S_TILES; i += 2) {
-        const uint32_t a[4] = {
-            tug_to_f16x2(s[i][0], s[i][1]), tug_to_f16x2(s[i][2], s[i][3]),
-            tug_to_f16x2(s[i + 1][0], s[i + 1][1]), tug_to_f16x2(s[i + 1][2], s[i + 1][3])};
+        const uint32_t a[4] = {tug_to_f16x2(s[i][0], s[i][1]),
+                               tug_to_f16x2(s[i][2], s[i][3]),
+                               tug_to_f16x2(s[i + 1][0], s[i + 1][1]),
+                               tug_to_f16x2(s[i + 1][2], s[i + 1][3])};
 #pragma unroll
         for (int d = 0; d < n / 8; d += 2) {
             uint32_t b[4];
@@ -178,7 +172,8 @@ template <class cache, int n> TUG_DEVICE void attn_prefill(const tug_cuda_attn &
     for (int i = threadIdx.x; i < QUERIES * n / 2; i += THREADS) {
         const int row = i / (n / 2), d = i % (n / 2) * 2;
         const float *const from =
-            a.qkv + (qs.exists(row) ? qs.token(row) * a.stride + 2 * qs.head(row) * n : 0);
+            a.qkv +
+            (qs.exists(row) ? qs.token(row) * a.stride + 2 * qs.head(row) * n : 0);
         *(uint32_t *)rows_t<n>::at(q, row, d) =
             qs.exists(row) ? tug_to_f16x2(from[d], from[d + 1]) : 0;
     }
@@ -217,11 +212,11 @@ template <class cache, int n> TUG_DEVICE void attn_prefill(const tug_cuda_attn &
 
 // Block (128,), grid (ceil(n_tok group / TUG_CUDA_ATTN_QUERIES), n_kv_head), dynamic shared
 // memory for that many queries, keys and values; per is head_dim / 32.
-#define PREFILL(per)                                                   \
-    TUG_KERNEL(tug_attn_prefill_f16_##per, tug_cuda_attn, THREADS) {   \
-        attn_prefill<f16_cache, 32 * per>(a);                          \
-    }                                                                  \
-    TUG_KERNEL(tug_attn_prefill_q8_0_##per, tug_cuda_attn, THREADS) {  \
-        attn_prefill<q8_0_cache, 32 * per>(a);                         \
+#define PREFILL(per)                                                  \
+    TUG_KERNEL(tug_attn_prefill_f16_##per, tug_cuda_attn, THREADS) {  \
+        attn_prefill<f16_cache, 32 * per>(a);                         \
+    }                                                                 \
+    TUG_KERNEL(tug_attn_prefill_q8_0_##per, tug_cuda_attn, THREADS) { \
+        attn_prefill<q8_0_cache, 32 * per>(a);                        \
     }
 PREFILL(1) PREFILL(2) PREFILL(3) PREFILL(4) PREFILL(5) PREFILL(6) PREFILL(7) PREFILL(8)

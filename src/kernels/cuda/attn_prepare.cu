@@ -1,12 +1,12 @@
-/* attn_prepare.cu - what happens to q, k and v between their projection and attention: norm
- * and rotation of q in place, norm and rotation of k into the cache, v into the cache.
- *
- * A warp a head.  SPDX-License-Identifier: MIT */
+// attn_prepare.cu - what happens to q, k and v between their projection and attention: norm
+// and rotation of q in place, norm and rotation of k into the cache, v into the cache.
+//
+// A warp a head.  SPDX-License-Identifier: MIT
 #include "kernels/cuda/cache.cuh"
 
 enum { WARPS = 4 };
 
-/* row (n,) in shared memory, this warp's: x normalised, then its first n_rot rotated. */
+// row (n,) in shared memory, this warp's: x normalised, then its first n_rot rotated.
 TUG_DEVICE void norm_and_rotate(float *row, const float *x, const float *w, int n,
                                 const float *rope, int n_rot, float eps) {
     const int lane = threadIdx.x % WARP, n_half = n_rot / 2;
@@ -28,10 +28,10 @@ template <class cache> TUG_DEVICE void attn_prepare(const tug_cuda_attn_prepare 
     __shared__ float rows[WARPS][TUG_CUDA_MAX_HEAD_DIM];
     float *const row = rows[threadIdx.x / WARP];
     const int n_head = a.s.n_head, n_kv = a.s.n_kv_head, n = a.s.head_dim;
-    const int h = blockIdx.x * WARPS + threadIdx.x / WARP; /* q heads, k heads, v heads */
+    const int h = blockIdx.y * WARPS + threadIdx.x / WARP; // q heads, k heads, v heads
     if (h >= n_head + 2 * n_kv) return;
 
-    const int64_t t = blockIdx.y, pos = *a.pos + t;
+    const int64_t t = blockIdx.x, pos = *a.pos + t;
     float *const token = a.qkv + t * a.stride;
     const float *const rope = a.rope + t * a.s.n_rot;
     if (h < n_head) {
@@ -51,7 +51,7 @@ template <class cache> TUG_DEVICE void attn_prepare(const tug_cuda_attn_prepare 
     }
 }
 
-/* Block (128,), grid (ceil((n_head + 2 n_kv_head) / 4), n_tok). */
+// Block (128,), grid (n_tok, ceil((n_head + 2 n_kv_head) / 4)).
 TUG_KERNEL(tug_attn_prepare_f16, tug_cuda_attn_prepare, 128) {
     attn_prepare<f16_cache>(a);
 }

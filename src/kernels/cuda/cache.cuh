@@ -30,7 +30,8 @@ struct f16_cache {
             uint32_t w[4];
             load_words4(w, row + 2 * dim<per>(0));
 #pragma unroll
-            for (int j = 0; j < per; j++) x[j] = tug_f16((uint16_t)(w[j / 2] >> 16 * (j % 2)));
+            for (int j = 0; j < per; j++)
+                x[j] = tug_f16((uint16_t)(w[j / 2] >> 16 * (j % 2)));
         } else {
 #pragma unroll
             for (int j = 0; j < per; j++) x[j] = tug_f16(halves[dim<per>(j)]);
@@ -60,7 +61,8 @@ struct q8_0_cache {
             uint32_t w[2];
             load_words<2>(w, block + 2 + first % Q8_0_ELEMS);
 #pragma unroll
-            for (int j = 0; j < per; j++) x[j] = d * (float)(int8_t)(w[j / 4] >> 8 * (j % 4));
+            for (int j = 0; j < per; j++)
+                x[j] = d * (float)(int8_t)(w[j / 4] >> 8 * (j % 4));
         } else {
 #pragma unroll
             for (int j = 0; j < per; j++) {

@@ -19,7 +19,8 @@ template <int width> TUG_DEVICE void conv(const tug_cuda_conv &a, int c) {
 #pragma unroll
     for (int i = 0; i < past; i++) {
         const int t = t0 - past + i;
-        x[i] = t < 0 ? a.state[(int64_t)(t + past) * a.n_ch + c] : a.x[t * a.x_stride + c];
+        x[i] =
+            t < 0 ? a.state[(int64_t)(t + past) * a.n_ch + c] : a.x[t * a.x_stride + c];
     }
     for (int t = t0; t < t1; t++) {
         x[past] = a.x[t * a.x_stride + c];
@@ -69,7 +70,7 @@ TUG_DEVICE float softplus(float x) {
 
 // What is computed once for all columns, of two tokens in turn.
 template <int dk> struct shared_t {
-    float q[2][dk], k[2][dk];       // normalised
+    float q[2][dk], k[2][dk]; // normalised
     float decay[2], beta[2];
     float squares[2][MAX_WARPS]; // of the outputs of a warp's columns
 };
@@ -92,7 +93,8 @@ template <int dk> TUG_DEVICE void load_vector(float *v, const float *from) {
     }
 }
 
-template <int dk> TUG_DEVICE void store_normalised(float *to, const float *v, float scale) {
+template <int dk>
+TUG_DEVICE void store_normalised(float *to, const float *v, float scale) {
     const int lane = threadIdx.x % WARP;
     float sum = 0;
 #pragma unroll
@@ -141,7 +143,8 @@ template <int dk> struct column_t {
         for (int i = 0; i < dk / PARTS; i++) sum = fmaf(s[i], v[row(i)], sum);
         return group_sum(sum, PARTS);
     }
-    TUG_INLINE float step(const float *q, const float *k, float v, float decay, float beta) {
+    TUG_INLINE float step(const float *q, const float *k, float v, float decay,
+                          float beta) {
         const float u = beta * (v - decay * dot(k));
         float sum = 0;
 #pragma unroll
@@ -197,7 +200,8 @@ template <int dk> TUG_DEVICE void delta(const tug_cuda_delta &a) {
         if (more) publish<dk>(sh, 1 - at, in, a, h);
         const float mean = sum_squares(sh.squares[at], o) / (float)dv;
         if (threadIdx.x % PARTS == 0) {
-            out[t * a.n_v_head * dv] = o * (1.0f / sqrtf(mean + a.eps)) * weight * silu(gate);
+            out[t * a.n_v_head * dv] =
+                o * (1.0f / sqrtf(mean + a.eps)) * weight * silu(gate);
         }
         v = next_v;
         gate = next_gate;
@@ -209,8 +213,8 @@ template <int dk> TUG_DEVICE void delta(const tug_cuda_delta &a) {
 }
 
 // Block (4 dv,), grid (n_v_head,).
-#define DELTA(dk)                                                  \
-    TUG_KERNEL(tug_delta_##dk, tug_cuda_delta, 512) {              \
-        delta<dk>(a);                                              \
+#define DELTA(dk)                                     \
+    TUG_KERNEL(tug_delta_##dk, tug_cuda_delta, 512) { \
+        delta<dk>(a);                                 \
     }
 DELTA(16) DELTA(32) DELTA(64) DELTA(128)

@@ -1,15 +1,15 @@
-/* dot.cuh - rows of weights, as in the file, times activations of a few tokens: what decode
- * does with every matrix.
- *
- * A row belongs to a group of lanes, a whole warp or, where a row has fewer chunks than a
- * warp has lanes, a part of one.  Each lane unpacks every lanes-th chunk into registers and
- * meets it with every token: exact integer sums of 16 or 32 products of both digits,
- *
- *     254 (q . x0) + (q . x1)
- *
- * then one float operation a group and token.  The order of the float operations depends on
- * the number of columns only, so a token's results do not depend on the others'.
- * SPDX-License-Identifier: MIT */
+// dot.cuh - rows of weights, as in the file, times activations of a few tokens: what decode
+// does with every matrix.
+//
+// A row belongs to a group of lanes, a whole warp or, where a row has fewer chunks than a
+// warp has lanes, a part of one.  Each lane unpacks every lanes-th chunk into registers and
+// meets it with every token: exact integer sums of 16 or 32 products of both digits,
+//
+//     254 (q . x0) + (q . x1)
+//
+// then one float operation a group and token.  The order of the float operations depends on
+// the number of columns only, so a token's results do not depend on the others'.
+// SPDX-License-Identifier: MIT
 #ifndef TUG_KERNELS_CUDA_DOT_CUH
 #define TUG_KERNELS_CUDA_DOT_CUH
 
@@ -17,18 +17,18 @@
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/weights.cuh"
 
-/* Lanes for a row of n_chunks chunks: a power of two. */
+// Lanes for a row of n_chunks chunks: a power of two.
 TUG_DEVICE int lanes_for(int n_chunks) {
     int lanes = WARP;
     while (lanes > 1 && lanes / 2 >= n_chunks) lanes /= 2;
     return lanes;
 }
 
-/* The activations of some tokens, rows of row_bytes. */
+// The activations of some tokens, rows of row_bytes.
 typedef struct inputs_t {
     const uint8_t *x;
     int64_t row_bytes;
-    int n_tok; /* a token beyond them reads the last one's row */
+    int n_tok; // a token beyond them reads the last one's row
     int n_cols, digits;
 } inputs_t;
 
@@ -47,7 +47,7 @@ template <int n> TUG_DEVICE int dot_words(const uint32_t *w, const uint8_t *x) {
     return sum;
 }
 
-/* acc[r][t] += this lane's part of row[r] . token t. */
+// acc[r][t] += this lane's part of row[r] . token t.
 template <class type, int R, int T>
 TUG_DEVICE void dot_blocks(float (&acc)[R][T], const uint8_t *const (&row)[R],
                            const inputs_t &in, int lane, int lanes) {

@@ -19,7 +19,7 @@ enum {
     ROWS = TUG_CUDA_GEMM_ROWS,
     TOKENS = TUG_CUDA_GEMM_TOKENS,
     STEP = 128,        // columns
-    PITCH = STEP + 16, // bytes from row to row: ldmatrix meets 8 different groups of banks
+    PITCH = STEP + 16, // bytes from row to row: 8 of them lie in different banks
     THREADS = 256,
     M_TILES = 2, // of 16 rows a warp
     N_TILES = 4, // of 8 tokens
@@ -31,6 +31,16 @@ struct alignas(16) step_t {
     float scale[STEP / 16][ROWS], min[STEP / 16][ROWS];
     float d[TOKENS][STEP / 32]; // what a unit of a token's integer sums is worth
     float s[TOKENS][STEP / 16]; // sums of the activations of a group, if there are mins
+};
+
+// How a type is multiplied here: its values, and how many columns share a scale.
+template <class type> struct product_of {
+    typedef type weights;
+    enum { length = type::values / type::groups };
+};
+template <> struct product_of<w_q3_k> {
+    typedef w_q3_k_scaled weights;
+    enum { length = weights::shared };
 };
 
 // Which rows of x a block reads and of y it writes, and its weights.
@@ -46,7 +56,8 @@ TUG_DEVICE work_t find_work(const tug_cuda_gemm &a) {
     }
     if ((int)blockIdx.y >= a.tiles[0]) return work_t{nullptr, 0, 0};
     const int e = a.tiles[1 + 2 * blockIdx.y], first = a.tiles[2 + 2 * blockIdx.y];
-    return work_t{(const uint8_t *)a.slots[e], first, min(TOKENS, a.first[e + 1] - first)};
+    return work_t{(const uint8_t *)a.slots[e], first,
+                  min(TOKENS, a.first[e + 1] - first)};
 }
 
 // The row of y of token i of the work.
@@ -78,14 +89,15 @@ TUG_DEVICE void copy_inputs(step_t &step, const tug_cuda_gemm &a, const work_t &
             tug_cp_async16(&step.x[digit][token][i], from, some ? 16 : 0);
         }
     }
-    const float *const scales = (const float *)(row + 2 * n), *const sums = scales + n / 32;
+    const float *const scales = (const float *)(row + 2 * n);
+    const float *const sums = scales + n / 32;
     const float unit = digits == 2 ? 1.0f / 254.0f : 1.0f;
-    const int i = column / 32 + part; // these rows are not always 16-byte aligned
+    const int i = column / 32 + part;
     const bool some = there && i < n / 32;
     step.d[token][part] = some ? scales[i] * unit : 0.0f;
     if (!type::has_min) return;
     const float s0 = some ? sums[2 * i] : 0.0f, s1 = some ? sums[2 * i + 1] : 0.0f;
-    if (type::values / type::groups == 32) {
+    if (product_of<type>::length == 32) {
         step.s[token][part] = s0 + s1;
     } else {
         step.s[token][2 * part] = s0;
@@ -97,25 +109,31 @@ TUG_DEVICE void copy_inputs(step_t &step, const tug_cuda_gemm &a, const work_t &
 template <class type>
 TUG_DEVICE void unpack_weights(step_t &step, const tug_cuda_gemm &a, const uint8_t *w,
                                int column) {
-    enum { chunks = STEP / type::values, length = type::values / type::groups };
+    typedef typename product_of<type>::weights weights;
+    enum {
+        length = product_of<type>::length,
+        chunks = STEP / weights::values,
+        group = weights::values / weights::groups // columns that lie together in a chunk
+    };
 #pragma unroll 1
     for (int i = threadIdx.x; i < ROWS * chunks; i += THREADS) {
-        const int r = i / chunks, c = column / type::values + i % chunks;
+        const int r = i / chunks, c = column / weights::values + i % chunks;
         const int row = min((int)blockIdx.x * ROWS + r, a.n_rows - 1);
-        typename type::chunk chunk = {};
-        if (c < a.n_cols / type::values) {
-            type::unpack(w + row * a.w_row_bytes, c, chunk);
+        typename weights::chunk chunk = {};
+        if (c < a.n_cols / weights::values) {
+            weights::unpack(w + row * a.w_row_bytes, c, chunk);
         }
 #pragma unroll
-        for (int g = 0; g < type::groups; g++) {
-            const int at = type::column(c, g) - column;
+        for (int g = 0; g < weights::groups; g++) {
+            const int at = weights::column(c, g) - column;
 #pragma unroll
-            for (int j = 0; j < length; j += 16) {
+            for (int j = 0; j < group; j += 16) {
                 words4 v;
 #pragma unroll
-                for (int k = 0; k < 4; k++) v.w[k] = chunk.q[(g * length + j) / 4 + k];
+                for (int k = 0; k < 4; k++) v.w[k] = chunk.q[(g * group + j) / 4 + k];
                 *(words4 *)&step.w[r][at + j] = v;
             }
+            if (at % length != 0) continue; // the group before has the same scale
             step.scale[at / length][r] = chunk.scale[g];
             if (type::has_min) step.min[at / length][r] = chunk.min[g];
         }
@@ -139,7 +157,7 @@ TUG_DEVICE int token_of(int tile, int i) {
 template <class type>
 TUG_DEVICE void add_scaled(float y[4], const int sum[4], const step_t &step, int group,
                            int m, int n) {
-    enum { length = type::values / type::groups };
+    enum { length = product_of<type>::length };
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const int row = row_of(m, i), token = token_of(n, i);
@@ -153,24 +171,26 @@ TUG_DEVICE void add_scaled(float y[4], const int sum[4], const step_t &step, int
 template <class type, int digits>
 TUG_DEVICE void multiply(sums_t &sums, const step_t &step, int k) {
     enum {
-        length = type::values / type::groups,
-        registers = length / 16,   // of a fragment of tokens
-        tiles = 4 / registers      // of tokens that one ldmatrix brings
+        length = product_of<type>::length,
+        registers = length / 16, // of a fragment of tokens
+        tiles = 4 / registers    // of tokens that one ldmatrix brings
     };
     const int lane = threadIdx.x % WARP, row0 = threadIdx.x / WARP % 4 * 32;
     const int token0 = threadIdx.x / WARP / 4 * 32;
-    uint32_t w[M_TILES][2 * registers];
+    uint32_t w[M_TILES * 2 * registers];
     if (length == 32) {
 #pragma unroll
         for (int m = 0; m < M_TILES; m++) {
-            tug_ldmatrix4(w[m], &step.w[row0 + 16 * m + lane % 16][k + lane / 16 * 16]);
+            tug_ldmatrix4(w + 4 * m,
+                          &step.w[row0 + 16 * m + lane % 16][k + lane / 16 * 16]);
         }
     } else {
-        tug_ldmatrix4(w[0], &step.w[row0 + lane][k]);
+        tug_ldmatrix4(w, &step.w[row0 + lane][k]);
     }
 #pragma unroll
     for (int n0 = 0; n0 < N_TILES; n0 += tiles) {
-        const int token = token0 + 8 * n0 + (length == 32 ? lane % 8 + lane / 16 * 8 : lane);
+        const int token =
+            token0 + 8 * n0 + (length == 32 ? lane % 8 + lane / 16 * 8 : lane);
         const int column = k + (length == 32 ? lane / 8 % 2 * 16 : 0);
         uint32_t x[2][4];
 #pragma unroll
@@ -186,9 +206,9 @@ TUG_DEVICE void multiply(sums_t &sums, const step_t &step, int k) {
 #pragma unroll
                 for (int i = 0; digit > 0 && i < 4; i++) sum[i] *= 254;
                 if (length == 32) {
-                    tug_mma_s8(sum, w[m], x[digit] + n * registers);
+                    tug_mma_s8(sum, w + 4 * m, x[digit] + n * registers);
                 } else {
-                    tug_mma_s8_k16(sum, w[m], x[digit][n]);
+                    tug_mma_s8_k16(sum, w + 2 * m, x[digit][n]);
                 }
             }
             add_scaled<type>(sums.y[m][n0 + n], sum, step, k / length, m, n0 + n);
@@ -208,7 +228,7 @@ template <class type, int digits> TUG_DEVICE void gemm(const tug_cuda_gemm &a) {
         tug_cp_wait<0>();
         __syncthreads();
 #pragma unroll 1
-        for (int k = 0; k < STEP; k += type::values / type::groups) {
+        for (int k = 0; k < STEP; k += product_of<type>::length) {
             multiply<type, digits>(sums, step, k);
         }
         __syncthreads();
@@ -296,8 +316,8 @@ template <class type> TUG_DEVICE void gemm_floats(const tug_cuda_gemm &a) {
 }
 
 // Block (256,), grid (ceil(n_rows / TUG_CUDA_GEMM_FLOAT_ROWS), as above).
-#define FLOATS(name)                                                    \
-    TUG_KERNEL(tug_gemm_##name, tug_cuda_gemm, THREADS) {               \
-        gemm_floats<w_##name>(a);                                       \
+#define FLOATS(name)                                      \
+    TUG_KERNEL(tug_gemm_##name, tug_cuda_gemm, THREADS) { \
+        gemm_floats<w_##name>(a);                         \
     }
 TUG_FLOAT_WEIGHTS(FLOATS)

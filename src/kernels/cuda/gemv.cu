@@ -1,18 +1,18 @@
-/* gemv.cu - linear layers of a few tokens: decode.
- *
- * Two rows to a group of lanes, so that activations, which come from L1, are read once for
- * both (of 8 tokens one: two would not fit in registers).  A kernel for 1, 2, 4 and 8 tokens at a time of every type; more tokens read the
- * weights again, from L2 where they fit.  SPDX-License-Identifier: MIT */
+// gemv.cu - linear layers of a few tokens: decode.
+//
+// Two rows to a group of lanes, so that activations, which come from L1, are read once for
+// both (of 8 tokens one: two would not fit in registers).  A kernel for 1, 2, 4 and 8 tokens at a time of every type; more tokens read the
+// weights again, from L2 where they fit.  SPDX-License-Identifier: MIT
 #include "kernels/cuda/dot.cuh"
 
 enum { THREADS = TUG_CUDA_GEMV_THREADS };
 
 typedef struct place_t {
     const uint8_t *w;
-    int64_t column; /* of the destination */
+    int64_t column; // of the destination
 } place_t;
 
-/* Row r of all parts, one after the other; of a row that is not there, the last one. */
+// Row r of all parts, one after the other; of a row that is not there, the last one.
 TUG_DEVICE place_t find_row(const tug_cuda_linear &a, int r) {
     int p = 0, first = 0;
     while (p + 1 < a.n_part && r >= first + a.part[p].n_rows) first += a.part[p++].n_rows;
@@ -50,10 +50,10 @@ template <class type, int T> TUG_DEVICE void gemv(const tug_cuda_linear &a) {
     }
 }
 
-/* Block (TUG_CUDA_GEMV_THREADS,), grid (ceil(n_rows / (ROWS groups)), ceil(n_tok / T)). */
-#define GEMV(name, T)                                              \
-    TUG_KERNEL(tug_gemv_##name##_##T, tug_cuda_linear, THREADS) {      \
-        gemv<w_##name, T>(a);                                          \
+// Block (TUG_CUDA_GEMV_THREADS,), grid (ceil(n_rows / (ROWS groups)), ceil(n_tok / T)).
+#define GEMV(name, T)                                             \
+    TUG_KERNEL(tug_gemv_##name##_##T, tug_cuda_linear, THREADS) { \
+        gemv<w_##name, T>(a);                                     \
     }
 #define ALL(name) GEMV(name, 1) GEMV(name, 2) GEMV(name, 4) GEMV(name, 8)
 TUG_BLOCK_WEIGHTS(ALL)

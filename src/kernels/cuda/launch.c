@@ -9,23 +9,24 @@ enum { WARP = 32, GEMV_WIDTHS = 4 };
 
 /* X(name in tug_type, name in kernels) */
 #define FLOAT_TYPES(X) X(F32, f32) X(F16, f16) X(BF16, bf16)
-#define BLOCK_TYPES(X)  \
-    X(Q8_0, q8_0)       \
-    X(Q4_0, q4_0)       \
-    X(Q4_1, q4_1)       \
-    X(Q5_0, q5_0)       \
-    X(Q5_1, q5_1)       \
-    X(IQ4_NL, iq4_nl)   \
-    X(Q2_K, q2_k)       \
-    X(Q3_K, q3_k)       \
-    X(Q4_K, q4_k)       \
-    X(Q5_K, q5_k)       \
-    X(Q6_K, q6_k)       \
+#define BLOCK_TYPES(X) \
+    X(Q8_0, q8_0)      \
+    X(Q4_0, q4_0)      \
+    X(Q4_1, q4_1)      \
+    X(Q5_0, q5_0)      \
+    X(Q5_1, q5_1)      \
+    X(IQ4_NL, iq4_nl)  \
+    X(Q2_K, q2_k)      \
+    X(Q3_K, q3_k)      \
+    X(Q4_K, q4_k)      \
+    X(Q5_K, q5_k)      \
+    X(Q6_K, q6_k)      \
     X(IQ4_XS, iq4_xs)
 
 /* The kernels of a type of weights. */
 typedef struct typed_t {
-    const char *embed, *hidden, *down, *gemv[GEMV_WIDTHS], *gemm[2]; /* gemm: 1 and 2 digits */
+    const char *embed, *hidden, *down, *gemv[GEMV_WIDTHS],
+        *gemm[2]; /* gemm: 1 and 2 digits */
 } typed_t;
 
 #define TYPED(type, name, gemm1, gemm2)                                    \
@@ -36,7 +37,8 @@ typedef struct typed_t {
                           "tug_gemv_" #name "_4", "tug_gemv_" #name "_8"}, \
                          {gemm1, gemm2}},
 #define FLOATS(type, name) TYPED(type, name, "tug_gemm_" #name, "tug_gemm_" #name)
-#define BLOCKS(type, name) TYPED(type, name, "tug_gemm_" #name "_1", "tug_gemm_" #name "_2")
+#define BLOCKS(type, name) \
+    TYPED(type, name, "tug_gemm_" #name "_1", "tug_gemm_" #name "_2")
 static const typed_t typed[TUG_TYPE_COUNT] = {FLOAT_TYPES(FLOATS) BLOCK_TYPES(BLOCKS)};
 
 static const typed_t *kernels_of(tug_type type) {
@@ -48,6 +50,7 @@ static uint32_t ceil_div(int64_t n, int64_t by) {
     return (uint32_t)((n + by - 1) / by);
 }
 
+/* x may be large; y and z end at 65,535, so many tokens are x, or y in tiles. */
 static tug_cuda_launch shape(const char *kernel, uint32_t x, uint32_t y, uint32_t block) {
     return (tug_cuda_launch){kernel, {x, y, 1}, block, 0};
 }
@@ -71,7 +74,7 @@ tug_cuda_launch tug_cuda_on_swiglu(const tug_cuda_swiglu *a) {
 }
 
 tug_cuda_launch tug_cuda_on_quantize(const tug_cuda_quantize *a) {
-    return shape("tug_quantize", ceil_div(a->n, 256), (uint32_t)a->n_tok, 256);
+    return shape("tug_quantize", (uint32_t)a->n_tok, ceil_div(a->n, 256), 256);
 }
 
 tug_cuda_launch tug_cuda_on_route(const tug_cuda_route *a) {
@@ -100,8 +103,8 @@ static int row_groups(tug_type type, int n_cols) {
 }
 
 tug_cuda_launch tug_cuda_on_embed(const tug_cuda_embed *a, tug_type type) {
-    return shape(kernels_of(type)->embed, ceil_div(a->n / chunk_values(type), 256),
-                 (uint32_t)a->n_tok, 256);
+    return shape(kernels_of(type)->embed, (uint32_t)a->n_tok,
+                 ceil_div(a->n / chunk_values(type), 256), 256);
 }
 
 tug_cuda_launch tug_cuda_on_gemv(const tug_cuda_linear *a, tug_type type) {
@@ -113,8 +116,10 @@ tug_cuda_launch tug_cuda_on_gemv(const tug_cuda_linear *a, tug_type type) {
                  ceil_div(a->n_tok, tokens), TUG_CUDA_GEMV_THREADS);
 }
 
-tug_cuda_launch tug_cuda_on_expert_hidden(const tug_cuda_expert_hidden *a, tug_type type) {
-    return shape(kernels_of(type)->hidden, ceil_div(a->n_rows, row_groups(type, a->n_cols)),
+tug_cuda_launch tug_cuda_on_expert_hidden(const tug_cuda_expert_hidden *a,
+                                          tug_type type) {
+    return shape(kernels_of(type)->hidden,
+                 ceil_div(a->n_rows, row_groups(type, a->n_cols)),
                  (uint32_t)(a->n_tok * a->n_used), TUG_CUDA_GEMV_THREADS);
 }
 
@@ -147,24 +152,28 @@ tug_cuda_launch tug_cuda_on_gemm(const tug_cuda_gemm *a, tug_type type) {
     const int64_t tile = TUG_CUDA_GEMM_TOKENS;
     const int64_t n_tiles = a->tiles ? tug_cuda_max_tiles(a->n_tok, a->n_expert, tile)
                                      : ceil_div(a->n_tok, tile);
-    const int rows = chunk_values(type) == 1 ? TUG_CUDA_GEMM_FLOAT_ROWS : TUG_CUDA_GEMM_ROWS;
+    const int rows =
+        chunk_values(type) == 1 ? TUG_CUDA_GEMM_FLOAT_ROWS : TUG_CUDA_GEMM_ROWS;
     return shape(kernels_of(type)->gemm[a->digits == 2], ceil_div(a->n_rows, rows),
                  (uint32_t)n_tiles, 256);
 }
 
 tug_cuda_launch tug_cuda_on_combine(const tug_cuda_combine *a) {
-    return shape("tug_combine", ceil_div(a->n, 256), (uint32_t)a->n_tok, 256);
+    return shape("tug_combine", (uint32_t)a->n_tok, ceil_div(a->n, 256), 256);
 }
 
 /* ---- mixers ------------------------------------------------------------------------------- */
 
 tug_cuda_launch tug_cuda_on_attn_prepare(const tug_cuda_attn_prepare *a, bool is_q8_0) {
     return shape(is_q8_0 ? "tug_attn_prepare_q8_0" : "tug_attn_prepare_f16",
-                 ceil_div(a->s.n_head + 2 * a->s.n_kv_head, 4), (uint32_t)a->n_tok, 128);
+                 (uint32_t)a->n_tok, ceil_div(a->s.n_head + 2 * a->s.n_kv_head, 4), 128);
 }
 
-#define BY_HEAD_DIM(name) \
-    {name "_1", name "_2", name "_3", name "_4", name "_5", name "_6", name "_7", name "_8"}
+#define BY_HEAD_DIM(name)                                                            \
+    {                                                                                \
+        name "_1", name "_2", name "_3", name "_4", name "_5", name "_6", name "_7", \
+            name "_8"                                                                \
+    }
 
 static const char *by_head_dim(const char *const names[8], int head_dim) {
     TUG_CHECK(head_dim % 32 == 0 && head_dim > 0 && head_dim <= TUG_CUDA_MAX_HEAD_DIM);
@@ -191,17 +200,17 @@ tug_cuda_launch tug_cuda_on_attn_prefill(const tug_cuda_attn *a, bool is_q8_0) {
     static const char *const f16[] = BY_HEAD_DIM("tug_attn_prefill_f16");
     static const char *const q8_0[] = BY_HEAD_DIM("tug_attn_prefill_q8_0");
     const int64_t n_queries = (int64_t)a->n_tok * (a->s.n_head / a->s.n_kv_head);
-    tug_cuda_launch l = shape(by_head_dim(is_q8_0 ? q8_0 : f16, a->s.head_dim),
-                              ceil_div(n_queries, TUG_CUDA_ATTN_QUERIES),
-                              (uint32_t)a->s.n_kv_head, 128);
+    tug_cuda_launch l =
+        shape(by_head_dim(is_q8_0 ? q8_0 : f16, a->s.head_dim),
+              ceil_div(n_queries, TUG_CUDA_ATTN_QUERIES), (uint32_t)a->s.n_kv_head, 128);
     const uint32_t rows = TUG_CUDA_ATTN_QUERIES + 2 * TUG_CUDA_ATTN_KV_ROWS;
     l.shared_bytes = rows * (uint32_t)(a->s.head_dim + TUG_CUDA_ATTN_PAD) * 2;
     return l;
 }
 
 tug_cuda_launch tug_cuda_on_conv(const tug_cuda_conv *a) {
-    return shape("tug_conv", ceil_div(a->n_ch, 128), ceil_div(a->n_tok, TUG_CUDA_CONV_TOKENS),
-                 128);
+    return shape("tug_conv", ceil_div(a->n_ch, 128),
+                 ceil_div(a->n_tok, TUG_CUDA_CONV_TOKENS), 128);
 }
 
 tug_cuda_launch tug_cuda_on_conv_state(const tug_cuda_conv *a) {
@@ -224,4 +233,18 @@ tug_cuda_launch tug_cuda_on_top_of_slices(const tug_cuda_top *a) {
 
 tug_cuda_launch tug_cuda_on_top(const tug_cuda_top *a) {
     return shape("tug_top", (uint32_t)a->n_tok, 1, 256);
+}
+
+/* ---- limits ------------------------------------------------------------------------------ */
+
+tug_cuda_launch tug_cuda_on_probe_read(const tug_cuda_probe *a) {
+    return shape("tug_probe_read", (uint32_t)a->n_block, 1, 256);
+}
+
+tug_cuda_launch tug_cuda_on_probe_mma_s8(const tug_cuda_probe *a) {
+    return shape("tug_probe_mma_s8", (uint32_t)a->n_block, 1, 256);
+}
+
+tug_cuda_launch tug_cuda_on_probe_mma_f16(const tug_cuda_probe *a) {
+    return shape("tug_probe_mma_f16", (uint32_t)a->n_block, 1, 256);
 }

@@ -57,4 +57,11 @@ tug_cuda_launch tug_cuda_on_delta(const tug_cuda_delta *a);
 tug_cuda_launch tug_cuda_on_top_of_slices(const tug_cuda_top *a);
 tug_cuda_launch tug_cuda_on_top(const tug_cuda_top *a);
 
+/* Limits of the device; an int8 product is 4,096 multiplications and additions, an f16 one
+ * 2,048, and a block has TUG_CUDA_PROBE_WARPS. */
+#define TUG_CUDA_PROBE_WARPS 8
+tug_cuda_launch tug_cuda_on_probe_read(const tug_cuda_probe *a);
+tug_cuda_launch tug_cuda_on_probe_mma_s8(const tug_cuda_probe *a);
+tug_cuda_launch tug_cuda_on_probe_mma_f16(const tug_cuda_probe *a);
+
 #endif

@@ -1,8 +1,8 @@
-/* route.cu - which experts a token uses, and pairs sorted by expert.
- *
- * tug_route: a warp a token, its logits in registers as keys that order like the router's
- * rule: NaN below every number, equal values by the smaller index.  k rounds of taking the
- * largest.  SPDX-License-Identifier: MIT */
+// route.cu - which experts a token uses, and pairs sorted by expert.
+//
+// tug_route: a warp a token, its logits in registers as keys that order like the router's
+// rule: NaN below every number, equal values by the smaller index.  k rounds of taking the
+// largest.  SPDX-License-Identifier: MIT
 #include "kernels/cuda/device.cuh"
 
 #include "kernels/cuda/args.h"
@@ -19,7 +19,7 @@ TUG_DEVICE best_t better(best_t x, uint32_t key, int id) {
     return x;
 }
 
-/* Block (32,), grid (n_tok,). */
+// Block (32,), grid (n_tok,).
 TUG_KERNEL(tug_route, tug_cuda_route, WARP) {
     __shared__ int chosen[MAX_K];
     const int lane = threadIdx.x;
@@ -49,7 +49,7 @@ TUG_KERNEL(tug_route, tug_cuda_route, WARP) {
     }
     __syncwarp();
 
-    /* In increasing order of index, and the softmax among them. */
+    // In increasing order of index, and the softmax among them.
     float sum = 0;
     for (int i = lane; i < a.k; i += WARP) sum += expf(logits[chosen[i]] - max);
     sum = tug_warp_sum(sum);
@@ -62,10 +62,10 @@ TUG_KERNEL(tug_route, tug_cuda_route, WARP) {
     }
 }
 
-/* ---- sorting pairs by expert ------------------------------------------------------------ */
+// ---- sorting pairs by expert ------------------------------------------------------------
 
-/* Calls put(pair, number of pairs of this expert before it) for every pair of expert e, by
- * all 256 threads of a block; returns how many there are, on every thread. */
+// Calls put(pair, number of pairs of this expert before it) for every pair of expert e, by
+// all 256 threads of a block; returns how many there are, on every thread.
 template <class Put> TUG_DEVICE int for_pairs_of(const tug_cuda_sort &a, int e, Put put) {
     __shared__ int counts[8];
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
@@ -87,21 +87,21 @@ template <class Put> TUG_DEVICE int for_pairs_of(const tug_cuda_sort &a, int e, 
     return before;
 }
 
-/* Block (256,), grid (n_expert,): first[e + 1] = the number of e's pairs. */
+// Block (256,), grid (n_expert,): first[e + 1] = the number of e's pairs.
 TUG_KERNEL(tug_sort_count, tug_cuda_sort, 256) {
     const int n = for_pairs_of(a, blockIdx.x, [](int, int) {});
     if (threadIdx.x == 0) a.first[blockIdx.x + 1] = n;
 }
 
-/* Block (32,), grid (1,): sums of the counts, and the tiles. */
+// Block (32,), grid (1,): sums of the counts, and the tiles.
 TUG_KERNEL(tug_sort_plan, tug_cuda_sort, WARP) {
     const int lane = threadIdx.x;
-    int first = 0, n_tiles = 0; /* of all experts before this round's */
+    int first = 0, n_tiles = 0; // of all experts before this round's
     for (int base = 0; base < a.n_expert; base += WARP) {
         const int e = base + lane;
         const int n = e < a.n_expert ? a.first[e + 1] : 0;
         const int tiles = (n + a.tile - 1) / a.tile;
-        int n_sum = n, tile_sum = tiles; /* up to and with this lane's */
+        int n_sum = n, tile_sum = tiles; // up to and with this lane's
         for (int off = 1; off < WARP; off *= 2) {
             const int other = __shfl_up_sync(FULL_WARP, n_sum, off);
             const int other_tiles = __shfl_up_sync(FULL_WARP, tile_sum, off);
@@ -125,20 +125,20 @@ TUG_KERNEL(tug_sort_plan, tug_cuda_sort, WARP) {
     }
 }
 
-/* Block (256,), grid (n_expert,). */
+// Block (256,), grid (n_expert,).
 TUG_KERNEL(tug_sort_place, tug_cuda_sort, 256) {
     int32_t *const to = a.sorted + a.first[blockIdx.x];
     for_pairs_of(a, blockIdx.x, [to](int pair, int at) { to[at] = pair; });
 }
 
-/* Block (256,), grid (ceil(n / 256), n_tok). */
+// Block (256,), grid (n_tok, ceil(n / 256)).
 TUG_KERNEL(tug_combine, tug_cuda_combine, 256) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    const int i = blockIdx.y * blockDim.x + threadIdx.x;
     if (i >= a.n) return;
-    const int64_t pair0 = (int64_t)blockIdx.y * a.n_used;
+    const int64_t pair0 = (int64_t)blockIdx.x * a.n_used;
     float sum = 0;
     for (int64_t p = pair0; p < pair0 + a.n_used; p++) {
         if (a.slots[a.ids[p]]) sum = fmaf(a.weights[p], a.yp[p * a.n + i], sum);
     }
-    a.y[(int64_t)blockIdx.y * a.n + i] = sum;
+    a.y[(int64_t)blockIdx.x * a.n + i] = sum;
 }

@@ -62,7 +62,7 @@ TUG_KERNEL(tug_top, tug_cuda_top, THREADS) {
     largest(
         a.n_slice * a.n_top, a.n_top, [=](int i) { return found[i]; },
         [=](int rank, uint64_t key) {
-            ids[rank] = (int32_t)~(uint32_t)key;
+            ids[rank] = (int32_t) ~(uint32_t)key;
             values[rank] = logits[ids[rank]];
         });
 }

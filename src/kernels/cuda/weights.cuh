@@ -1,22 +1,22 @@
-/* weights.cuh - how each type of weight is taken apart on the device.
- *
- * A row is a sequence of chunks, as much as one lane unpacks at a time: 32 values, or 64 of
- * the types that keep four values in a byte.  A chunk is one or more groups of neighbouring
- * columns that share a scale:
- *
- *     w[column(c, g) + j] = scale[g] * q[g * length + j] - min[g],   0 <= j < length
- *
- * with q int8, four to a register.  A type is a struct
- *
- *     values, groups        of a chunk; a group is values / groups = 16 or 32 columns
- *     is_float, has_min     without has_min, min is not written
- *     column(c, g)          the first column of group g of chunk c
- *     unpack(row, c, chunk)
- *
- * scale and min are the products that quant/dequant.c rounds first, so that
- * scale * q - min, each rounded, is the definition of the type bit for bit.  Layouts:
- * quant/blocks.h.  Rows are 2-byte aligned at least; types whose blocks are a multiple of 4,
- * 8 or 16 bytes are read in words of that size.  SPDX-License-Identifier: MIT */
+// weights.cuh - how each type of weight is taken apart on the device.
+//
+// A row is a sequence of chunks, as much as one lane unpacks at a time: 32 values, or 64 of
+// the types that keep four values in a byte.  A chunk is one or more groups of neighbouring
+// columns that share a scale:
+//
+//     w[column(c, g) + j] = scale[g] * q[g * length + j] - min[g],   0 <= j < length
+//
+// with q int8, four to a register.  A type is a struct
+//
+//     values, groups        of a chunk; a group is values / groups = 16 or 32 columns
+//     is_float, has_min     without has_min, min is not written
+//     column(c, g)          the first column of group g of chunk c
+//     unpack(row, c, chunk)
+//
+// scale and min are the products that quant/dequant.c rounds first, so that
+// scale * q - min, each rounded, is the definition of the type bit for bit.  Layouts:
+// quant/blocks.h.  Rows are 2-byte aligned at least; types whose blocks are a multiple of 4,
+// 8 or 16 bytes are read in words of that size.  SPDX-License-Identifier: MIT
 #ifndef TUG_KERNELS_CUDA_WEIGHTS_CUH
 #define TUG_KERNELS_CUDA_WEIGHTS_CUH
 
@@ -28,7 +28,7 @@ template <int n_values, int n_groups> struct chunk_of {
     float min[n_groups];
 };
 
-/* ---- loads ------------------------------------------------------------------------------ */
+// ---- loads ------------------------------------------------------------------------------
 
 struct alignas(16) words4 {
     uint32_t w[4];
@@ -37,9 +37,9 @@ struct alignas(8) words2 {
     uint32_t w[2];
 };
 
-/* n words from an address of which only 2-byte alignment is known: aligned words that begin
- * at or 2 bytes before it, shifted together.  Nothing behind the n words is read; the 2
- * bytes before are there, as no allocation begins at such an address. */
+// n words from an address of which only 2-byte alignment is known: aligned words that begin
+// at or 2 bytes before it, shifted together.  Nothing behind the n words is read; the 2
+// bytes before are there, as no allocation begins at such an address.
 template <int n> TUG_DEVICE void load_words(uint32_t *to, const uint8_t *from) {
     const uint32_t off = (uint32_t)(uintptr_t)from & 2u;
     const uint32_t *const words = (const uint32_t *)(from - off);
@@ -67,7 +67,7 @@ TUG_DEVICE float load_f16(const uint8_t *from) {
     return tug_f16(*(const uint16_t *)from);
 }
 
-/* ---- four bytes at a time --------------------------------------------------------------- */
+// ---- four bytes at a time ---------------------------------------------------------------
 
 TUG_DEVICE uint32_t low_nibbles(uint32_t v) {
     return v & 0x0F0F0F0Fu;
@@ -77,38 +77,37 @@ TUG_DEVICE uint32_t high_nibbles(uint32_t v) {
     return v >> 4 & 0x0F0F0F0Fu;
 }
 
-/* Bytes of 0..127, each less `bias` of 0..128: the top bit keeps borrows apart. */
+// Bytes of 0..127, each less `bias` of 0..128: the top bit keeps borrows apart.
 TUG_DEVICE uint32_t minus(uint32_t v, uint32_t bias) {
     return ((v | 0x80808080u) - bias * 0x01010101u) ^ 0x80808080u;
 }
 
-/* Bits 0..3 of v to bit 0 of the four bytes. */
+// Bits 0..3 of v to bit 0 of the four bytes.
 TUG_DEVICE uint32_t spread_bits(uint32_t v) {
     return (v & 15u) * 0x00204081u & 0x01010101u;
 }
 
-/* The levels of IQ4_NL (tug_iq4_values) of four low and four high nibbles. */
+// The levels of IQ4_NL (tug_iq4_values) of four low and four high nibbles.
 TUG_DEVICE void iq4_levels(uint32_t nibbles, uint32_t *low, uint32_t *high) {
     const uint32_t t0 = 0xBFAD9881u, t1 = 0xF6EADDCFu, t2 = 0x26190D01u, t3 = 0x71594535u;
-    /* A level is one of eight in the lower half of the table or one in the upper half. */
+    // A level is one of eight in the lower half of the table or one in the upper half.
     const uint32_t at = nibbles & 0x77777777u;
     const uint32_t half = 0x32103210u | (nibbles & 0x88888888u) >> 1;
-    const uint32_t a = __byte_perm(__byte_perm(t0, t1, at), __byte_perm(t2, t3, at), half);
+    const uint32_t a =
+        __byte_perm(__byte_perm(t0, t1, at), __byte_perm(t2, t3, at), half);
     const uint32_t b = __byte_perm(__byte_perm(t0, t1, at >> 16),
                                    __byte_perm(t2, t3, at >> 16), half >> 16);
     *low = __byte_perm(a, b, 0x6420);
     *high = __byte_perm(a, b, 0x7531);
 }
 
-/* ---- blocks of 32 ----------------------------------------------------------------------- */
+// ---- blocks of 32 -----------------------------------------------------------------------
 
 template <bool min> struct block_of_32 {
     enum { values = 32, groups = 1 };
     static constexpr bool is_float = false, has_min = min;
     typedef chunk_of<values, groups> chunk;
-    static TUG_INLINE int column(int c, int) {
-        return 32 * c;
-    }
+    static TUG_INLINE int column(int c, int) { return 32 * c; }
 };
 
 struct w_q8_0 : block_of_32<false> {
@@ -148,7 +147,7 @@ struct w_q4_1 : block_of_32<true> {
     }
 };
 
-/* Values of 5 bits whose fifth bits are the 32 bits of qh. */
+// Values of 5 bits whose fifth bits are the 32 bits of qh.
 TUG_DEVICE void five_bits(uint32_t *q, const uint32_t *qs, uint32_t qh) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -191,12 +190,12 @@ struct w_iq4_nl : block_of_32<false> {
     }
 };
 
-/* A sub-block of 32; eight chunks a superblock. */
+// A sub-block of 32; eight chunks a superblock.
 struct w_iq4_xs : block_of_32<false> {
     static TUG_INLINE void unpack(const uint8_t *row, int c, chunk &to) {
         const uint8_t *const b = row + 136 * (c / 8);
         const int i = c % 8;
-        uint32_t head[2], qs[4]; /* d and scales_h, scales_l */
+        uint32_t head[2], qs[4]; // d and scales_h, scales_l
         load_words2(head, b);
         load_words2(qs, b + 8 + 16 * i);
         load_words2(qs + 2, b + 16 + 16 * i);
@@ -207,7 +206,7 @@ struct w_iq4_xs : block_of_32<false> {
     }
 };
 
-/* ---- Q4_K, Q5_K: half of a run of 32 bytes, 16 values of each of two sub-blocks ---------- */
+// ---- Q4_K, Q5_K: half of a run of 32 bytes, 16 values of each of two sub-blocks ----------
 
 struct w_q45_k {
     enum { values = 32, groups = 2 };
@@ -217,7 +216,7 @@ struct w_q45_k {
         return 64 * (c / 2) + 16 * (c % 2) + 32 * g;
     }
 
-    /* Scales and mins of sub-blocks 2 p and 2 p + 1; head: d, dmin, scales. */
+    // Scales and mins of sub-blocks 2 p and 2 p + 1; head: d, dmin, scales.
     static TUG_INLINE void scales(const uint32_t head[4], int p, chunk &to) {
         const int shift = 16 * (p % 2);
         const uint32_t s = head[1] >> shift, m = head[2] >> shift, x = head[3] >> shift;
@@ -268,7 +267,7 @@ struct w_q5_k : w_q45_k {
     }
 };
 
-/* ---- Q6_K: 16 bytes of ql, a sub-block of 16 in the low and one in the high nibbles ------ */
+// ---- Q6_K: 16 bytes of ql, a sub-block of 16 in the low and one in the high nibbles ------
 
 struct w_q6_k {
     enum { values = 32, groups = 2 };
@@ -296,7 +295,7 @@ struct w_q6_k {
     }
 };
 
-/* ---- Q2_K, Q3_K: 16 bytes of qs, four sub-blocks of 16 ----------------------------------- */
+// ---- Q2_K, Q3_K: 16 bytes of qs, four sub-blocks of 16 -----------------------------------
 
 struct w_q23_k {
     enum { values = 64, groups = 4 };
@@ -323,7 +322,7 @@ struct w_q2_k : w_q23_k {
             for (int g = 0; g < 4; g++) to.q[4 * g + i] = v >> 2 * g & 0x03030303u;
         }
 #pragma unroll
-        for (int g = 0; g < 4; g++) { /* sub-block 8 run + 2 g + half */
+        for (int g = 0; g < 4; g++) { // sub-block 8 run + 2 g + half
             const uint32_t s = scales[g / 2] >> (16 * (g % 2) + 8 * half);
             to.scale[g] = d * (float)(s & 15);
             to.min[g] = dmin * (float)(s >> 4 & 15);
@@ -333,7 +332,10 @@ struct w_q2_k : w_q23_k {
 
 struct w_q3_k : w_q23_k {
     static constexpr bool has_min = false;
-    static TUG_INLINE void unpack(const uint8_t *row, int c, chunk &to) {
+
+    // Four bytes of 0..7 a register, and the scales of the groups; returns d.
+    static TUG_INLINE float take(const uint8_t *row, int c, uint32_t q[16],
+                                 int scale[4]) {
         const uint8_t *const b = row + 110 * (c / 4);
         const int run = c % 4 / 2, half = c % 2;
         uint32_t qs[4], third[4], s[3];
@@ -345,39 +347,68 @@ struct w_q3_k : w_q23_k {
             const uint32_t bits = third[i] >> 4 * run;
 #pragma unroll
             for (int g = 0; g < 4; g++) {
-                const uint32_t high = bits >> g & 0x01010101u;
-                to.q[4 * g + i] = minus((qs[i] >> 2 * g & 0x03030303u) | high << 2, 4);
+                q[4 * g + i] = (qs[i] >> 2 * g & 0x03030303u) | (bits >> g & 0x01010101u)
+                                                                    << 2;
             }
         }
-        const float d = load_f16(b + 108);
 #pragma unroll
-        for (int g = 0; g < 4; g++) { /* sub-block 8 run + 2 g + half */
+        for (int g = 0; g < 4; g++) { // sub-block 8 run + 2 g + half
             const int shift = 16 * (g % 2) + 8 * half;
             const uint32_t low = s[g / 2] >> (shift + 4 * run) & 15u;
             const uint32_t high = s[2] >> (shift + 4 * run + 2 * (g / 2)) & 3u;
-            to.scale[g] = d * (float)((int)(low | high << 4) - 32);
+            scale[g] = (int)(low | high << 4) - 32;
+        }
+        return load_f16(b + 108);
+    }
+
+    static TUG_INLINE void unpack(const uint8_t *row, int c, chunk &to) {
+        int scale[4];
+        const float d = take(row, c, to.q, scale);
+#pragma unroll
+        for (int i = 0; i < 16; i++) to.q[i] = minus(to.q[i], 4);
+#pragma unroll
+        for (int g = 0; g < 4; g++) to.scale[g] = d * (float)scale[g];
+    }
+};
+
+// Q3_K with its integer scales multiplied in: (4 - q) scale is -128..124, and what is left is
+// one scale, -d, for all 256 values.  Twice as many columns share a scale, so tensor cores
+// make half as many sums that have to be scaled.
+struct w_q3_k_scaled : w_q3_k {
+    enum { shared = 32 }; // columns with one scale; of other types that is a group
+    static TUG_INLINE void unpack(const uint8_t *row, int c, chunk &to) {
+        int scale[4];
+        const float d = take(row, c, to.q, scale);
+#pragma unroll
+        for (int g = 0; g < 4; g++) {
+            // Two values at a time in 16 bits each, where 512 keeps them positive.
+            const uint32_t factor = (uint32_t)-scale[g];
+            const uint32_t offset = (uint32_t)(512 + 4 * scale[g]) * 0x00010001u;
+#pragma unroll
+            for (int i = 4 * g; i < 4 * g + 4; i++) {
+                const uint32_t even = (to.q[i] & 0x00FF00FFu) * factor + offset;
+                const uint32_t odd = (to.q[i] >> 8 & 0x00FF00FFu) * factor + offset;
+                to.q[i] = __byte_perm(even, odd, 0x6240);
+            }
+            to.scale[g] = -d;
         }
     }
 };
 
-/* ---- types without blocks ---------------------------------------------------------------- */
+// ---- types without blocks ----------------------------------------------------------------
 
 struct w_f32 {
     static constexpr bool is_float = true;
     enum { values = 1 };
     typedef float element;
-    static TUG_INLINE float value(float v) {
-        return v;
-    }
+    static TUG_INLINE float value(float v) { return v; }
 };
 
 struct w_f16 {
     static constexpr bool is_float = true;
     enum { values = 1 };
     typedef uint16_t element;
-    static TUG_INLINE float value(uint16_t v) {
-        return tug_f16(v);
-    }
+    static TUG_INLINE float value(uint16_t v) { return tug_f16(v); }
 };
 
 struct w_bf16 {
@@ -389,10 +420,11 @@ struct w_bf16 {
     }
 };
 
-/* X(name, type) for every type; names as in kernels/cpu/kernels_linear.h. */
+// X(name, type) for every type; names as in kernels/cpu/kernels_linear.h.
 #define TUG_FLOAT_WEIGHTS(X) X(f32) X(f16) X(bf16)
-#define TUG_BLOCK_WEIGHTS(X)                                                         \
-    X(q8_0) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(iq4_nl) X(q2_k) X(q3_k) X(q4_k) X(q5_k) \
-    X(q6_k) X(iq4_xs)
+#define TUG_BLOCK_WEIGHTS(X) \
+    X(q8_0)                  \
+    X(q4_0)                  \
+    X(q4_1) X(q5_0) X(q5_1) X(iq4_nl) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k) X(iq4_xs)
 
 #endif

@@ -84,6 +84,7 @@ EMU_CU    := $(CUDA_SRC) tests/cuda_emu/selftest.cu
 EMU_PLAIN := $(EMU_SRC:%.cc=$(B)/%.o) $(EMU)/no_race.o $(EMU_CU:%.cu=$(EMU)/%.o)
 EMU_RACE  := $(EMU_SRC:%.cc=$(B)/%.o) $(EMU)/race.o $(EMU_CU:%.cu=$(EMU)/race/%.o)
 CUDA_TESTS := $(filter $(B)/tests/cuda/%,$(TESTS))
+KERNEL_TESTS := $(filter %/test_emu $(B)/tests/cuda/test_cuda_%,$(TESTS))
 
 # A benchmark is bench/bench_<name>.c; other bench/*.c are linked into every one.
 BENCH_SRC := $(sort $(wildcard bench/bench_*.c))
@@ -155,7 +156,7 @@ $(EMU)/%.o: %.cu
 $(EMU)/race/%.o: %.cu
 	@mkdir -p $(@D)
 	@echo "  CXX  $< (races)"
-	$(Q)$(CXX) $(EMU_FLAGS) -fsanitize=thread -x c++ -c $< -o $@
+	$(Q)$(CXX) $(EMU_FLAGS) -O1 -fsanitize=thread -x c++ -c $< -o $@
 
 $(EMU)/libcuda.so.1: $(EMU_PLAIN)
 	@echo "  LD   $@"
@@ -195,6 +196,11 @@ $(B)/tests/tug-scripted: $(CLI_OBJ) $(B)/tests/script_on.o $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+# ... and with GPU kernels that the emulated driver accepts, where nvcc made none.
+$(B)/tests/tug-gpu: $(CLI_OBJ) $(if $(FATBINS),,$(B)/tests/cuda/no_images.o) $(B)/libtug.a
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 # A fuzz target is tests/fuzz/fuzz_<name>.c; run it with a folder for its corpus.
 FUZZERS  := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(TEST_SRC),$(wildcard tests/support/*.c tests/fault/*.c)))
@@ -210,7 +216,7 @@ $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 # It times the chunked delta rule of the tests against the recurrence.
 $(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 
-tests: $(TESTS) $(PROGS) $(B)/tug $(B)/tests/tug-scripted
+tests: $(TESTS) emu $(PROGS) $(B)/tug $(B)/tests/tug-scripted $(B)/tests/tug-gpu
 bench: $(BENCHES)
 fuzz: $(FUZZERS)
 emu: $(EMU)/libcuda.so.1 $(EMU)/race/libcuda.so.1
@@ -220,7 +226,10 @@ CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
 check: tests
 	$(Q)python3 tools/check_layers.py
 	$(Q)sh tools/check_isa_objs.sh $(B)
-	$(Q)TUG=$(B)/tug python3 tests/run.py $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
+	$(Q)TUG=$(B)/tug LD_LIBRARY_PATH=$(EMU) python3 tests/run.py \
+	    $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) $(CLI_TESTS)
+	$(Q)LD_LIBRARY_PATH=$(EMU)/race TUG_EMU=order=reversed python3 tests/run.py \
+	    $(if $(TOTALS),--totals $(TOTALS)) $(KERNEL_TESTS)
 
 clean:
 	rm -rf build build-*

@@ -57,8 +57,7 @@ static void free_scratch(tug_backend *be) {
     tug_free(be->shared_act);
     tug_free(be->shared_y);
     tug_free(be->up_tile);
-    *be = (tug_backend){
-        .ops = be->ops, .place = be->place, .k = be->k, .pool = be->pool};
+    *be = (tug_backend){.ops = be->ops, .place = be->place, .k = be->k, .pool = be->pool};
 }
 
 void tug_backend_destroy(tug_backend **backend) {
@@ -164,7 +163,8 @@ static int64_t max64(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-tug_status tug_cpu_reserve(tug_backend *be, const tug_backend_limits *want, tug_err *err) {
+tug_status tug_cpu_reserve(tug_backend *be, const tug_backend_limits *want,
+                           tug_err *err) {
     const tug_backend_limits *have = &be->limits;
     const tug_backend_limits l = {
         .n_tok = max64(want->n_tok, have->n_tok),
@@ -312,7 +312,7 @@ static void embed_rows(void *ud, int64_t begin, int64_t end, int thread) {
 }
 
 void tug_cpu_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
-                  int64_t n_tok) {
+                      int64_t n_tok) {
     rows_job j = {.be = be, .y = x, .embedding = w, .ids = ids};
     tug_cpu_for(be, n_tok, 8, n_tok * w->n_cols * 4, embed_rows, &j);
 }
@@ -469,7 +469,7 @@ static void convert_for(tug_backend *be, const tug_proj *p, int n_proj, const fl
 }
 
 static void op_project(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
-                    int64_t dst_stride, const float *x, int64_t n_tok) {
+                       int64_t dst_stride, const float *x, int64_t n_tok) {
     int64_t n_rows = 0, macs = 0;
     for (int i = 0; i < n_proj; i++) {
         n_rows += whole_groups(p[i].w.n_rows);

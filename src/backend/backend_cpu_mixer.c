@@ -53,9 +53,9 @@ static void prepare_tokens(void *ud, int64_t begin, int64_t end, int thread) {
 }
 
 void tug_cpu_op_attn_prepare(tug_backend *be, const tug_attn_shape *s, float *qkv,
-                         int64_t stride, const float *q_norm, const float *k_norm,
-                         const float *rope, tug_kv_layer *kv, int64_t pos0,
-                         int64_t n_tok) {
+                             int64_t stride, const float *q_norm, const float *k_norm,
+                             const float *rope, tug_kv_layer *kv, int64_t pos0,
+                             int64_t n_tok) {
     attn_job j = {.be = be,
                   .s = s,
                   .qkv = qkv,
@@ -208,8 +208,9 @@ static bool worth_splitting(const attn_job *j) {
            j->n_tok * j->s->n_head <= TUG_CPU_ATTN_PARTS / 4;
 }
 
-void tug_cpu_op_attn(tug_backend *be, const tug_attn_shape *s, float *out, const float *qkv,
-                 int64_t stride, const tug_kv_layer *kv, int64_t pos0, int64_t n_tok) {
+void tug_cpu_op_attn(tug_backend *be, const tug_attn_shape *s, float *out,
+                     const float *qkv, int64_t stride, const tug_kv_layer *kv,
+                     int64_t pos0, int64_t n_tok) {
     const int64_t tile_tok = TUG_CPU_ATTN_QUERIES / heads_per_kv(s);
     const int64_t macs = 2 * n_tok * (pos0 + n_tok) * s->n_head * s->head_dim;
     union {
@@ -339,9 +340,9 @@ static void delta_pieces(void *ud, int64_t begin, int64_t end, int thread) {
 }
 
 void tug_cpu_op_delta(tug_backend *be, const tug_delta_shape *s, float *out,
-                  const float *proj, int64_t stride, const float *conv_w,
-                  const float *dt_bias, const float *a_coef, const float *norm,
-                  tug_delta_state *state, int64_t n_tok) {
+                      const float *proj, int64_t stride, const float *conv_w,
+                      const float *dt_bias, const float *a_coef, const float *norm,
+                      tug_delta_state *state, int64_t n_tok) {
     delta_job j = {be, s, out, proj, stride, conv_w, dt_bias, a_coef, norm, state, n_tok};
     tug_cpu_for(be, s->n_k_head, 1, 3L * n_tok * s->n_v_head * s->dk * s->dv,
                 delta_pieces, &j);

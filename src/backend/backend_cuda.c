@@ -83,10 +83,11 @@ tug_status tug_cuda_check_shapes(const tug_attn_shape *attn, const tug_delta_sha
                         dk, dv);
     }
     if (n_expert > TUG_CUDA_MAX_EXPERTS) {
-        return TUG_FAIL(err, TUG_EUNSUPPORTED,
-                        "the GPU's kernels take up to %d experts, this model has %lld: use "
-                        "--gpu none",
-                        TUG_CUDA_MAX_EXPERTS, (long long)n_expert);
+        return TUG_FAIL(
+            err, TUG_EUNSUPPORTED,
+            "the GPU's kernels take up to %d experts, this model has %lld: use "
+            "--gpu none",
+            TUG_CUDA_MAX_EXPERTS, (long long)n_expert);
     }
     return TUG_OK;
 }
@@ -226,12 +227,8 @@ static void op_rmsnorm(tug_backend *be, float *y, const float *x, const float *w
         const float *ro;
         float *rw;
     } in = {.ro = x}; /* written only when something is added */
-    const tug_cuda_rmsnorm a = {.y = y,
-                                .x = in.rw,
-                                .w = w,
-                                .n = (int32_t)n,
-                                .n_tok = (int32_t)n_tok,
-                                .eps = eps};
+    const tug_cuda_rmsnorm a = {
+        .y = y, .x = in.rw, .w = w, .n = (int32_t)n, .n_tok = (int32_t)n_tok, .eps = eps};
     tug_cuda_enqueue(tug_cuda_of(be), tug_cuda_on_rmsnorm(&a), &a);
 }
 
@@ -271,7 +268,8 @@ const void *tug_cuda_input(tug_cuda *c, tug_cuda_inputs *in, const tug_weight *w
 const void *tug_cuda_hidden(tug_cuda *c, const tug_weight *w, void *dst,
                             const float *gate, float *up, int64_t n_row) {
     if (tug_cuda_takes_floats(w)) {
-        const tug_cuda_swiglu a = {.h = up, .gate = gate, .up = up, .n = n_row * w->n_cols};
+        const tug_cuda_swiglu a = {
+            .h = up, .gate = gate, .up = up, .n = n_row * w->n_cols};
         tug_cuda_enqueue(c, tug_cuda_on_swiglu(&a), &a);
         return up;
     }
@@ -304,8 +302,8 @@ static int few_tokens(tug_cuda *c, const tug_proj *p, int n_proj, float *y,
                          .digits = w->digits};
     while (a.n_part < TUG_CUDA_PARTS && a.n_part < n_proj && alike(&p[a.n_part].w, w)) {
         const tug_proj *part = &p[a.n_part];
-        a.part[a.n_part++] = (tug_cuda_part){
-            part->w.data, (int32_t)part->w.n_rows, (int32_t)part->dst_col};
+        a.part[a.n_part++] = (tug_cuda_part){part->w.data, (int32_t)part->w.n_rows,
+                                             (int32_t)part->dst_col};
         a.n_rows += (int32_t)part->w.n_rows;
     }
     tug_cuda_enqueue(c, tug_cuda_on_gemv(&a, w->type), &a);

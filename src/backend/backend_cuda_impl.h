@@ -18,9 +18,9 @@
 
 /* Buffers on the device, made by reserve; names of what is in them. */
 typedef enum tug_cuda_buffer {
-    TUG_CUDA_ACT_1, /* (n_tok, activation row): inputs in one digit */
-    TUG_CUDA_ACT_2, /* in two */
-    TUG_CUDA_POS,   /* (1,) int32 */
+    TUG_CUDA_ACT_1,     /* (n_tok, activation row): inputs in one digit */
+    TUG_CUDA_ACT_2,     /* in two */
+    TUG_CUDA_POS,       /* (1,) int32 */
     TUG_CUDA_PARTS_OUT, /* of attention, see tug_cuda_attn */
     TUG_CUDA_CONV,      /* (TUG_CUDA_DELTA_TOKENS, conv_channels) */
     TUG_CUDA_IDS,       /* (n_pair,) int32 */
@@ -50,7 +50,7 @@ typedef enum tug_cuda_pinned {
 } tug_cuda_pinned;
 
 typedef struct tug_cuda {
-    tug_device *dev; /* owned */
+    tug_device *dev;                                          /* owned */
     void *buffer[TUG_CUDA_BUFFERS], *pinned[TUG_CUDA_PINNED]; /* owned */
     size_t bytes[TUG_CUDA_BUFFERS];
     tug_backend_limits limits;
@@ -62,7 +62,7 @@ struct tug_cuda_experts {
     int n_expert, n_here;
     void *bytes; /* owned, device: the experts' matrices */
     size_t n_bytes;
-    void *tables; /* owned, device: (3, n_expert) addresses, of gate, up, down */
+    void *tables;  /* owned, device: (3, n_expert) addresses, of gate, up, down */
     uint8_t *here; /* owned, (n_expert,): 1: has a copy */
 };
 

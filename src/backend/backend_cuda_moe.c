@@ -94,8 +94,7 @@ void tug_cuda_experts_destroy(tug_backend *be, tug_cuda_experts **experts) {
     tug_cuda_experts *e = *experts;
     if (!e) return;
     tug_backend_free(be, e->bytes, e->n_bytes);
-    tug_backend_free(be, e->tables,
-                     MATRICES * (size_t)e->n_expert * sizeof(uint64_t));
+    tug_backend_free(be, e->tables, MATRICES * (size_t)e->n_expert * sizeof(uint64_t));
     tug_free(e->here);
     tug_free(e);
     *experts = NULL;
@@ -218,10 +217,11 @@ static void many_tokens(moe_job *j) {
     const tug_moe_weights *w = j->w;
     float *gate = c->buffer[TUG_CUDA_GATE], *up = c->buffer[TUG_CUDA_UP];
     sort_pairs(j);
-    grouped(j, &w->gate, j->slots[0], tug_cuda_input(c, &j->in, &w->gate), j->n_used, gate);
+    grouped(j, &w->gate, j->slots[0], tug_cuda_input(c, &j->in, &w->gate), j->n_used,
+            gate);
     grouped(j, &w->up, j->slots[1], tug_cuda_input(c, &j->in, &w->up), j->n_used, up);
-    const void *rows = tug_cuda_hidden(c, &w->down, c->buffer[TUG_CUDA_HIDDEN], gate, up,
-                                       j->n_pair);
+    const void *rows =
+        tug_cuda_hidden(c, &w->down, c->buffer[TUG_CUDA_HIDDEN], gate, up, j->n_pair);
     grouped(j, &w->down, j->slots[2], rows, 1, c->buffer[TUG_CUDA_PAIR_OUT]);
     const tug_cuda_combine a = {.y = j->y,
                                 .yp = c->buffer[TUG_CUDA_PAIR_OUT],
@@ -245,8 +245,8 @@ static const float *shared_expert(moe_job *j) {
     const tug_proj p_down = {.w = w->sh_down};
     tug_cuda_products(c, &p_gate, 1, gate, w->sh_gate.n_rows, &j->in);
     tug_cuda_products(c, &p_up, 1, up, w->sh_up.n_rows, &j->in);
-    const void *rows = tug_cuda_hidden(c, &w->sh_down, c->buffer[TUG_CUDA_SH_HIDDEN], gate,
-                                       up, j->n_tok);
+    const void *rows = tug_cuda_hidden(c, &w->sh_down, c->buffer[TUG_CUDA_SH_HIDDEN],
+                                       gate, up, j->n_tok);
     tug_cuda_inputs hidden = {.rows = rows, .n = w->sh_down.n_cols, .n_tok = j->n_tok};
     tug_cuda_products(c, &p_down, 1, out, w->sh_down.n_rows, &hidden);
     return out;
@@ -269,10 +269,9 @@ static tug_status rest_on_cpu(moe_job *j, const float **more, tug_err *err) {
     TUG_TRY(tug_device_wait_event(c->dev, c->routed, err));
     if (!any_missing(j)) return TUG_OK;
     float *sum = c->pinned[TUG_CUDA_HOST_MORE];
-    TUG_TRY(tug_cpu_moe_rest(j->be, j->w, sum, c->pinned[TUG_CUDA_HOST_X],
-                             c->pinned[TUG_CUDA_HOST_IDS],
-                             c->pinned[TUG_CUDA_HOST_WEIGHTS], j->w->on_gpu->here,
-                             j->n_used, j->n_tok, err));
+    TUG_TRY(tug_cpu_moe_rest(
+        j->be, j->w, sum, c->pinned[TUG_CUDA_HOST_X], c->pinned[TUG_CUDA_HOST_IDS],
+        c->pinned[TUG_CUDA_HOST_WEIGHTS], j->w->on_gpu->here, j->n_used, j->n_tok, err));
     tug_device_copy_in(c->dev, TUG_STREAM_COMPUTE, c->buffer[TUG_CUDA_MORE], sum,
                        (size_t)(j->n_tok * j->dim) * sizeof *sum);
     *more = c->buffer[TUG_CUDA_MORE];

@@ -21,6 +21,16 @@ static bool on_prefill(void *ud, uint64_t done, uint64_t total) {
     return !cli_interrupt_pending();
 }
 
+static void say_gpu(const tug_model *m) {
+    const tug_model_info i = tug_model_get_info(m);
+    if (!i.gpu) return;
+    (void)fprintf(stderr,
+                  "gpu: %s, %.1f of %.1f GB of VRAM taken, %lld of %lld experts have a "
+                  "copy there\n",
+                  i.gpu, (double)i.vram_used * 1e-9, (double)i.vram_bytes * 1e-9,
+                  (long long)i.n_experts_on_gpu, (long long)(i.n_layer * i.n_expert));
+}
+
 tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *err) {
     *m = (cli_model){0};
     const tug_model_params params = {
@@ -45,6 +55,7 @@ tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *er
     cli_progress_end(&m->progress);
     const char *plan = status == TUG_OK ? tug_model_plan(m->model, o->verbose) : NULL;
     if (plan) (void)fputs(plan, stderr);
+    if (status == TUG_OK) say_gpu(m->model);
     return status;
 }
 

@@ -110,10 +110,11 @@ static tug_status identify(tug_device *d, int index, tug_err *err) {
     d->info.cc = 10 * major + minor;
     d->info.driver = d->cu.version;
     if (d->info.cc < 80) {
-        return TUG_FAIL(err, TUG_EUNSUPPORTED,
-                        "GPU %d (%s) has compute capability %d.%d; tug's kernels need 8.0 "
-                        "(RTX 30 series, A100) or later",
-                        index, d->info.name, major, minor);
+        return TUG_FAIL(
+            err, TUG_EUNSUPPORTED,
+            "GPU %d (%s) has compute capability %d.%d; tug's kernels need 8.0 "
+            "(RTX 30 series, A100) or later",
+            index, d->info.name, major, minor);
     }
     return TUG_OK;
 }
@@ -170,8 +171,8 @@ static uint64_t margin(uint64_t free_bytes) {
 
 static tug_status set_budget(tug_device *d, uint64_t ceiling, tug_err *err) {
     size_t free_bytes = 0, total = 0;
-    TUG_TRY(checked(d, d->cu.cuMemGetInfo_v2(&free_bytes, &total), "asking its memory",
-                    err));
+    TUG_TRY(
+        checked(d, d->cu.cuMemGetInfo_v2(&free_bytes, &total), "asking its memory", err));
     d->info.total = total;
     d->info.budget = free_bytes - margin(free_bytes);
     if (ceiling && ceiling < d->info.budget) d->info.budget = ceiling;
@@ -275,8 +276,8 @@ tug_status tug_device_alloc_pinned(tug_device *d, void **out, size_t bytes,
     const tug_cu_result r =
         d->cu.cuMemHostAlloc(out, bytes ? bytes : 1, TUG_CU_HOST_PORTABLE);
     if (r == TUG_CU_OUT_OF_MEMORY) {
-        return TUG_FAIL(err, TUG_ENOMEM, "out of pinned memory for %s: %.1f MB wanted", what,
-                        (double)bytes / 1e6);
+        return TUG_FAIL(err, TUG_ENOMEM, "out of pinned memory for %s: %.1f MB wanted",
+                        what, (double)bytes / 1e6);
     }
     return checked(d, r, "giving pinned memory", err);
 }
@@ -304,7 +305,8 @@ static tug_cu_result look_up(tug_device *d, const char *name, tug_cu_function *f
 /* NULL after a failure. */
 static function_slot *find_function(tug_device *d, const char *name) {
     size_t at = ((uintptr_t)name >> 3) * 0x9E3779B97F4A7C15u % FUNCTIONS;
-    while (d->function[at].name && d->function[at].name != name) at = (at + 1) % FUNCTIONS;
+    while (d->function[at].name && d->function[at].name != name)
+        at = (at + 1) % FUNCTIONS;
     function_slot *slot = &d->function[at];
     if (slot->name) return slot;
     TUG_CHECK(d->n_function < FUNCTIONS / 2);
@@ -363,7 +365,8 @@ void tug_device_copy(tug_device *d, tug_device_stream s, void *dst, const void *
 
 void tug_device_clear(tug_device *d, tug_device_stream s, void *dst, size_t bytes) {
     if (bytes == 0 || !ready(d)) return;
-    keep(d, d->cu.cuMemsetD8Async(address(dst), 0, bytes, d->stream[s]), "clearing memory");
+    keep(d, d->cu.cuMemsetD8Async(address(dst), 0, bytes, d->stream[s]),
+         "clearing memory");
 }
 
 /* ---- order and the end ----------------------------------------------------------------------------- */
@@ -373,8 +376,8 @@ tug_status tug_device_event_create(tug_device *d, tug_device_event **out, tug_er
     TUG_TRY(tug_device_status(d, err));
     TUG_TRY(checked(d, enter(d), "its start in a thread", err));
     tug_cu_event e = NULL;
-    TUG_TRY(checked(d, d->cu.cuEventCreate(&e, TUG_CU_EVENT_NO_TIMING),
-                    "making an event", err));
+    TUG_TRY(checked(d, d->cu.cuEventCreate(&e, TUG_CU_EVENT_NO_TIMING), "making an event",
+                    err));
     *out = (void *)e;
     return TUG_OK;
 }

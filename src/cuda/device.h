@@ -31,7 +31,10 @@ typedef struct tug_device_info {
 } tug_device_info;
 
 /* What runs in one stream runs in order; the two run beside each other. */
-typedef enum tug_device_stream { TUG_STREAM_COMPUTE = 0, TUG_STREAM_COPY } tug_device_stream;
+typedef enum tug_device_stream {
+    TUG_STREAM_COMPUTE = 0,
+    TUG_STREAM_COPY
+} tug_device_stream;
 enum { TUG_DEVICE_STREAMS = 2 };
 
 /* GPU `index` of this machine.  ceiling: bytes that may be allocated, 0: what is free but for
@@ -89,7 +92,8 @@ void tug_device_after(tug_device *d, tug_device_stream s, tug_device_event *e);
 /* The host waits for the event, for all of the stream. */
 TUG_NODISCARD tug_status tug_device_wait_event(tug_device *d, tug_device_event *e,
                                                tug_err *err);
-TUG_NODISCARD tug_status tug_device_wait(tug_device *d, tug_device_stream s, tug_err *err);
+TUG_NODISCARD tug_status tug_device_wait(tug_device *d, tug_device_stream s,
+                                         tug_err *err);
 
 /* The failure that is kept, or TUG_OK; does not wait. */
 TUG_NODISCARD tug_status tug_device_status(const tug_device *d, tug_err *err);

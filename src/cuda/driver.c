@@ -16,10 +16,11 @@ static tug_status find_functions(tug_cu *cu, tug_err *err) {
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         void *f = dlsym(cu->library, wanted[i].name);
         if (!f) {
-            return TUG_FAIL(err, TUG_EUNSUPPORTED,
-                            "the NVIDIA driver is too old: it has no %s; tug needs one for "
-                            "CUDA 12 or later",
-                            wanted[i].name);
+            return TUG_FAIL(
+                err, TUG_EUNSUPPORTED,
+                "the NVIDIA driver is too old: it has no %s; tug needs one for "
+                "CUDA 12 or later",
+                wanted[i].name);
         }
         /* ISO C has no conversion from an object pointer to a function pointer. */
         memcpy((char *)cu + wanted[i].at, &f, sizeof f);
@@ -32,11 +33,12 @@ static tug_status start(tug_cu *cu, tug_err *err) {
         return TUG_FAIL(err, TUG_EDEVICE, "the NVIDIA driver does not say its version");
     }
     if (cu->version < TUG_CU_OLDEST) {
-        return TUG_FAIL(err, TUG_EUNSUPPORTED,
-                        "the NVIDIA driver is too old: it is for CUDA %d.%d, tug needs one "
-                        "for CUDA %d.%d or later",
-                        cu->version / 1000, cu->version % 1000 / 10,
-                        TUG_CU_OLDEST / 1000, TUG_CU_OLDEST % 1000 / 10);
+        return TUG_FAIL(
+            err, TUG_EUNSUPPORTED,
+            "the NVIDIA driver is too old: it is for CUDA %d.%d, tug needs one "
+            "for CUDA %d.%d or later",
+            cu->version / 1000, cu->version % 1000 / 10, TUG_CU_OLDEST / 1000,
+            TUG_CU_OLDEST % 1000 / 10);
     }
     const tug_cu_result r = cu->cuInit(0);
     if (r == TUG_CU_NO_DEVICE) {

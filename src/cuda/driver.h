@@ -52,16 +52,9 @@ enum {
 enum {
     TUG_CU_ATTR_MAX_SHARED_PER_BLOCK = 8,
     TUG_CU_ATTR_N_SM = 16,
-    TUG_CU_ATTR_INTEGRATED = 18,
-    TUG_CU_ATTR_CAN_MAP_HOST_MEMORY = 19,
-    TUG_CU_ATTR_PCI_BUS = 33,
-    TUG_CU_ATTR_PCI_DEVICE = 34,
-    TUG_CU_ATTR_L2_BYTES = 38,
     TUG_CU_ATTR_CC_MAJOR = 75,
     TUG_CU_ATTR_CC_MINOR = 76,
-    TUG_CU_ATTR_PCI_DOMAIN = 50,
-    TUG_CU_ATTR_MAX_SHARED_OPTIN = 97,
-    TUG_CU_ATTR_STREAM_WAIT_OPS = 122 /* CAN_USE_STREAM_MEM_OPS */
+    TUG_CU_ATTR_MAX_SHARED_OPTIN = 97
 };
 
 /* flags */
@@ -77,65 +70,66 @@ enum {
 };
 
 /* X(name in the library, parameters) */
-#define TUG_CU_FUNCTIONS(X)                                                              \
-    X(cuInit, (unsigned flags))                                                          \
-    X(cuDriverGetVersion, (int *version))                                                \
-    X(cuGetErrorName, (tug_cu_result r, const char **text))                              \
-    X(cuGetErrorString, (tug_cu_result r, const char **text))                            \
-    X(cuDeviceGetCount, (int *n))                                                        \
-    X(cuDeviceGet, (tug_cu_device * dev, int i))                                         \
-    X(cuDeviceGetName, (char *name, int size, tug_cu_device dev))                        \
-    X(cuDeviceGetAttribute, (int *value, int attribute, tug_cu_device dev))              \
-    X(cuDeviceTotalMem_v2, (size_t *bytes, tug_cu_device dev))                           \
-    X(cuDevicePrimaryCtxRetain, (tug_cu_context * ctx, tug_cu_device dev))               \
-    X(cuDevicePrimaryCtxRelease_v2, (tug_cu_device dev))                                 \
-    X(cuCtxSetCurrent, (tug_cu_context ctx))                                             \
-    X(cuCtxSynchronize, (void))                                                          \
-    X(cuMemGetInfo_v2, (size_t *free, size_t *total))                                    \
-    X(cuMemAlloc_v2, (tug_cu_ptr * p, size_t bytes))                                     \
-    X(cuMemFree_v2, (tug_cu_ptr p))                                                      \
-    X(cuMemHostAlloc, (void **p, size_t bytes, unsigned flags))                          \
-    X(cuMemFreeHost, (void *p))                                                          \
-    X(cuMemHostGetDevicePointer_v2, (tug_cu_ptr * dev, void *host, unsigned flags))      \
-    X(cuMemHostRegister_v2, (void *p, size_t bytes, unsigned flags))                     \
-    X(cuMemHostUnregister, (void *p))                                                    \
-    X(cuMemcpyHtoDAsync_v2,                                                              \
-      (tug_cu_ptr dst, const void *src, size_t bytes, tug_cu_stream s))                  \
-    X(cuMemcpyDtoHAsync_v2, (void *dst, tug_cu_ptr src, size_t bytes, tug_cu_stream s))  \
-    X(cuMemcpyDtoDAsync_v2,                                                              \
-      (tug_cu_ptr dst, tug_cu_ptr src, size_t bytes, tug_cu_stream s))                   \
-    X(cuMemsetD8Async,                                                                   \
-      (tug_cu_ptr dst, unsigned char value, size_t bytes, tug_cu_stream s))              \
-    X(cuStreamCreate, (tug_cu_stream * s, unsigned flags))                               \
-    X(cuStreamDestroy_v2, (tug_cu_stream s))                                             \
-    X(cuStreamSynchronize, (tug_cu_stream s))                                            \
-    X(cuStreamQuery, (tug_cu_stream s))                                                  \
-    X(cuStreamWaitEvent, (tug_cu_stream s, tug_cu_event e, unsigned flags))              \
-    X(cuStreamWaitValue32_v2,                                                            \
-      (tug_cu_stream s, tug_cu_ptr p, uint32_t value, unsigned flags))                   \
-    X(cuStreamWriteValue32_v2,                                                           \
-      (tug_cu_stream s, tug_cu_ptr p, uint32_t value, unsigned flags))                   \
-    X(cuStreamBeginCapture_v2, (tug_cu_stream s, int mode))                              \
-    X(cuStreamEndCapture, (tug_cu_stream s, tug_cu_graph * graph))                       \
-    X(cuGraphInstantiateWithFlags,                                                       \
-      (tug_cu_graph_exec * exec, tug_cu_graph graph, unsigned long long flags))          \
-    X(cuGraphLaunch, (tug_cu_graph_exec exec, tug_cu_stream s))                          \
-    X(cuGraphExecDestroy, (tug_cu_graph_exec exec))                                      \
-    X(cuGraphDestroy, (tug_cu_graph graph))                                              \
-    X(cuEventCreate, (tug_cu_event * e, unsigned flags))                                 \
-    X(cuEventDestroy_v2, (tug_cu_event e))                                               \
-    X(cuEventRecord, (tug_cu_event e, tug_cu_stream s))                                  \
-    X(cuEventQuery, (tug_cu_event e))                                                    \
-    X(cuEventSynchronize, (tug_cu_event e))                                              \
-    X(cuEventElapsedTime, (float *ms, tug_cu_event from, tug_cu_event to))               \
-    X(cuModuleLoadData, (tug_cu_module * module, const void *image))                     \
-    X(cuModuleUnload, (tug_cu_module module))                                            \
-    X(cuModuleGetFunction, (tug_cu_function * f, tug_cu_module module, const char *name)) \
-    X(cuFuncSetAttribute, (tug_cu_function f, int attribute, int value))                 \
-    X(cuLaunchKernel, (tug_cu_function f, unsigned grid_x, unsigned grid_y,              \
-                       unsigned grid_z, unsigned block_x, unsigned block_y,              \
-                       unsigned block_z, unsigned shared_bytes, tug_cu_stream s,         \
-                       void **params, void **extra))
+#define TUG_CU_FUNCTIONS(X)                                                             \
+    X(cuInit, (unsigned flags))                                                         \
+    X(cuDriverGetVersion, (int *version))                                               \
+    X(cuGetErrorName, (tug_cu_result r, const char **text))                             \
+    X(cuGetErrorString, (tug_cu_result r, const char **text))                           \
+    X(cuDeviceGetCount, (int *n))                                                       \
+    X(cuDeviceGet, (tug_cu_device * dev, int i))                                        \
+    X(cuDeviceGetName, (char *name, int size, tug_cu_device dev))                       \
+    X(cuDeviceGetAttribute, (int *value, int attribute, tug_cu_device dev))             \
+    X(cuDeviceTotalMem_v2, (size_t * bytes, tug_cu_device dev))                         \
+    X(cuDevicePrimaryCtxRetain, (tug_cu_context * ctx, tug_cu_device dev))              \
+    X(cuDevicePrimaryCtxRelease_v2, (tug_cu_device dev))                                \
+    X(cuCtxSetCurrent, (tug_cu_context ctx))                                            \
+    X(cuCtxSynchronize, (void))                                                         \
+    X(cuMemGetInfo_v2, (size_t * free, size_t * total))                                 \
+    X(cuMemAlloc_v2, (tug_cu_ptr * p, size_t bytes))                                    \
+    X(cuMemFree_v2, (tug_cu_ptr p))                                                     \
+    X(cuMemHostAlloc, (void **p, size_t bytes, unsigned flags))                         \
+    X(cuMemFreeHost, (void *p))                                                         \
+    X(cuMemHostGetDevicePointer_v2, (tug_cu_ptr * dev, void *host, unsigned flags))     \
+    X(cuMemHostRegister_v2, (void *p, size_t bytes, unsigned flags))                    \
+    X(cuMemHostUnregister, (void *p))                                                   \
+    X(cuMemcpyHtoDAsync_v2,                                                             \
+      (tug_cu_ptr dst, const void *src, size_t bytes, tug_cu_stream s))                 \
+    X(cuMemcpyDtoHAsync_v2, (void *dst, tug_cu_ptr src, size_t bytes, tug_cu_stream s)) \
+    X(cuMemcpyDtoDAsync_v2,                                                             \
+      (tug_cu_ptr dst, tug_cu_ptr src, size_t bytes, tug_cu_stream s))                  \
+    X(cuMemsetD8Async,                                                                  \
+      (tug_cu_ptr dst, unsigned char value, size_t bytes, tug_cu_stream s))             \
+    X(cuStreamCreate, (tug_cu_stream * s, unsigned flags))                              \
+    X(cuStreamDestroy_v2, (tug_cu_stream s))                                            \
+    X(cuStreamSynchronize, (tug_cu_stream s))                                           \
+    X(cuStreamQuery, (tug_cu_stream s))                                                 \
+    X(cuStreamWaitEvent, (tug_cu_stream s, tug_cu_event e, unsigned flags))             \
+    X(cuStreamWaitValue32_v2,                                                           \
+      (tug_cu_stream s, tug_cu_ptr p, uint32_t value, unsigned flags))                  \
+    X(cuStreamWriteValue32_v2,                                                          \
+      (tug_cu_stream s, tug_cu_ptr p, uint32_t value, unsigned flags))                  \
+    X(cuStreamBeginCapture_v2, (tug_cu_stream s, int mode))                             \
+    X(cuStreamEndCapture, (tug_cu_stream s, tug_cu_graph * graph))                      \
+    X(cuGraphInstantiateWithFlags,                                                      \
+      (tug_cu_graph_exec * exec, tug_cu_graph graph, unsigned long long flags))         \
+    X(cuGraphLaunch, (tug_cu_graph_exec exec, tug_cu_stream s))                         \
+    X(cuGraphExecDestroy, (tug_cu_graph_exec exec))                                     \
+    X(cuGraphDestroy, (tug_cu_graph graph))                                             \
+    X(cuEventCreate, (tug_cu_event * e, unsigned flags))                                \
+    X(cuEventDestroy_v2, (tug_cu_event e))                                              \
+    X(cuEventRecord, (tug_cu_event e, tug_cu_stream s))                                 \
+    X(cuEventQuery, (tug_cu_event e))                                                   \
+    X(cuEventSynchronize, (tug_cu_event e))                                             \
+    X(cuEventElapsedTime, (float *ms, tug_cu_event from, tug_cu_event to))              \
+    X(cuModuleLoadData, (tug_cu_module * module, const void *image))                    \
+    X(cuModuleUnload, (tug_cu_module module))                                           \
+    X(cuModuleGetFunction,                                                              \
+      (tug_cu_function * f, tug_cu_module module, const char *name))                    \
+    X(cuFuncSetAttribute, (tug_cu_function f, int attribute, int value))                \
+    X(cuLaunchKernel,                                                                   \
+      (tug_cu_function f, unsigned grid_x, unsigned grid_y, unsigned grid_z,            \
+       unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,     \
+       tug_cu_stream s, void **params, void **extra))
 
 typedef struct tug_cu {
 #define TUG_CU_MEMBER(name, params) tug_cu_result(*name) params;

@@ -43,8 +43,9 @@ TUG_NODISCARD tug_status tug_model_grow_scratch(tug_model *model, int64_t n_batc
                                                 tug_err *err);
 
 /* The cache a session has, and TUG_EUNSUPPORTED for one that a GPU cannot have. */
-TUG_NODISCARD tug_status tug_model_kv_type(const tug_model *model, tug_kv_cache_type asked,
-                                           tug_kv_type *type, tug_err *err);
+TUG_NODISCARD tug_status tug_model_kv_type(const tug_model *model,
+                                           tug_kv_cache_type asked, tug_kv_type *type,
+                                           tug_err *err);
 
 /* The network of a model: for tests that tap it. */
 tug_net *tug_model_net(tug_model *model);

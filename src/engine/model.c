@@ -103,10 +103,11 @@ static tug_status create_backend(tug_model *m, const tug_model_params *p,
     char *end;
     const long gpu = strtol(p->gpu, &end, 10);
     if (end == p->gpu || *end != '\0' || gpu < 0 || gpu > 1024) {
-        return TUG_FAIL(err, TUG_EUSAGE, "a GPU is named by its number, or none, not '%s'",
-                        p->gpu);
+        return TUG_FAIL(err, TUG_EUSAGE,
+                        "a GPU is named by its number, or none, not '%s'", p->gpu);
     }
-    return tug_backend_cuda_create(&m->be, level, n_threads, (int)gpu, p->vram_bytes, err);
+    return tug_backend_cuda_create(&m->be, level, n_threads, (int)gpu, p->vram_bytes,
+                                   err);
 }
 
 static tug_status open_parts(tug_model *m, const tug_model_params *p,

@@ -204,7 +204,8 @@ static tug_status gpu_session_bytes(const tug_model *m, const tug_model_params *
     if (n_ctx > train) n_ctx = train;
     /* Whole blocks and one more, see tug_state_create; and what allocations round up. */
     const uint64_t n_rows = (uint64_t)n_ctx + 2 * TUG_KV_BLOCK;
-    *bytes = n_rows * tug_state_bytes_per_token(&s) + tug_state_recurrent_bytes(&s) + 4096;
+    *bytes =
+        n_rows * tug_state_bytes_per_token(&s) + tug_state_recurrent_bytes(&s) + 4096;
     return TUG_OK;
 }
 
@@ -235,9 +236,8 @@ static tug_status pack_weights(tug_model *m, const tug_residency *r, loading *l,
     const tug_pack_scope scope = r->streamed ? TUG_PACK_DENSE
                                  : on_gpu    ? TUG_PACK_EXPERTS
                                              : TUG_PACK_ALL;
-    const uint64_t packed = on_gpu && r->streamed
-                                ? 0
-                                : tug_weights_packed_bytes(w, m->be, scope);
+    const uint64_t packed =
+        on_gpu && r->streamed ? 0 : tug_weights_packed_bytes(w, m->be, scope);
     l->all = packed + home_bytes(m, r);
     if (on_gpu) TUG_TRY(load_gpu(m, l->p, err));
     if (!on_gpu || !r->streamed) {

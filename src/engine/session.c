@@ -41,7 +41,8 @@ static tug_status choose_context(const tug_model *m, const tug_state_shape *shap
     const uint64_t left = room_for_cache(m, shape);
     uint64_t most = per_token ? left / per_token : (uint64_t)INT32_MAX;
     /* A cache is whole blocks and one more. */
-    if (tug_backend_gpu(m->be)) most = most > 2 * TUG_KV_BLOCK ? most - 2 * TUG_KV_BLOCK : 0;
+    if (tug_backend_gpu(m->be))
+        most = most > 2 * TUG_KV_BLOCK ? most - 2 * TUG_KV_BLOCK : 0;
     const int64_t fits = most < INT32_MAX ? (int64_t)most : INT32_MAX;
     const int64_t want = asked > 0 ? asked : m->net.shape.n_ctx_train;
     if (want <= fits) {
@@ -77,8 +78,8 @@ static tug_kv_type cpu_kv_type(const tug_model *m, tug_kv_cache_type asked) {
     return TUG_KV_F32;
 }
 
-tug_status tug_model_kv_type(const tug_model *m, tug_kv_cache_type asked, tug_kv_type *type,
-                             tug_err *err) {
+tug_status tug_model_kv_type(const tug_model *m, tug_kv_cache_type asked,
+                             tug_kv_type *type, tug_err *err) {
     *type = cpu_kv_type(m, asked);
     if (tug_backend_is_host(m->be)) return TUG_OK;
     if (asked == TUG_KV_CACHE_F32 || asked == TUG_KV_CACHE_I16) {

@@ -35,7 +35,8 @@ static bool on_host(const tug_state *st) {
 static tug_status alloc_kv(tug_state *st, size_t size, tug_err *err) {
     if (!on_host(st)) {
         void *p;
-        TUG_TRY(tug_backend_alloc(st->be, &p, size, "the KV cache: use a smaller -c", err));
+        TUG_TRY(
+            tug_backend_alloc(st->be, &p, size, "the KV cache: use a smaller -c", err));
         st->kv_bytes = p;
         return TUG_OK;
     }
@@ -222,7 +223,8 @@ void tug_state_copy(tug_state *dst, const tug_state *src, int64_t n,
                     const float *recurrent) {
     for (int i = 0; i < 2 * src->n_attn_layer * src->n_kv_head; i++) {
         const int head = i / 2 % src->n_kv_head, layer = i / 2 / src->n_kv_head;
-        uint8_t *to = head_cache(dst, layer, i, head), *from = head_cache(src, layer, i, head);
+        uint8_t *to = head_cache(dst, layer, i, head),
+                *from = head_cache(src, layer, i, head);
         const size_t bytes = (size_t)whole_blocks(n) * src->kv[layer].row_bytes;
         if (on_host(src)) {
             memcpy(to, from, bytes);

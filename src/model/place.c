@@ -173,10 +173,11 @@ tug_status tug_weights_place_dense(tug_weights *w, const tug_shape *s, tug_backe
     const uint64_t need = dense_bytes(w), have = tug_backend_gpu(be)->budget;
     TUG_TRY(tug_cuda_check_shapes(&s->attn, &s->delta, s->n_expert, err));
     if (need > have) {
-        return TUG_FAIL(err, TUG_ENOMEM,
-                        "the dense weights alone take %.1f MB of VRAM, but %.1f MB are to "
-                        "be had: use a larger --vram, or --gpu none",
-                        (double)need * 1e-6, (double)have * 1e-6);
+        return TUG_FAIL(
+            err, TUG_ENOMEM,
+            "the dense weights alone take %.1f MB of VRAM, but %.1f MB are to "
+            "be had: use a larger --vram, or --gpu none",
+            (double)need * 1e-6, (double)have * 1e-6);
     }
     w->placed =
         tug_alloc_zero(((size_t)w->n_layer * PLACED_PER_LAYER + 2) * sizeof *w->placed);

@@ -158,10 +158,12 @@ void ct_launch(const char *name, ct_grid grid, int block, size_t shared_bytes,
     void *params[] = {copy};
     const tug_cu_function f = find(name);
     if (shared_bytes > 48 << 10) {
-        need(ct.cu.cuFuncSetAttribute(f, TUG_CU_FUNC_MAX_SHARED, (int)shared_bytes), name);
+        need(ct.cu.cuFuncSetAttribute(f, TUG_CU_FUNC_MAX_SHARED, (int)shared_bytes),
+             name);
     }
     need(ct.cu.cuLaunchKernel(f, (unsigned)grid.x, (unsigned)grid.y, (unsigned)grid.z,
-                              (unsigned)block, 1, 1, (unsigned)shared_bytes, ct.stream, params, NULL),
+                              (unsigned)block, 1, 1, (unsigned)shared_bytes, ct.stream,
+                              params, NULL),
          name);
     need(ct.cu.cuStreamSynchronize(ct.stream), name);
 }

@@ -236,9 +236,12 @@ static void test_host_memory_fails(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_machines_that_cannot), cmocka_unit_test(test_room),
-        cmocka_unit_test(test_failure_everywhere),   cmocka_unit_test(test_any_schedule),
-        cmocka_unit_test(test_failed_stays_failed),  cmocka_unit_test(test_host_memory_fails),
+        cmocka_unit_test(test_machines_that_cannot),
+        cmocka_unit_test(test_room),
+        cmocka_unit_test(test_failure_everywhere),
+        cmocka_unit_test(test_any_schedule),
+        cmocka_unit_test(test_failed_stays_failed),
+        cmocka_unit_test(test_host_memory_fails),
     };
     return cmocka_run_group_tests(tests, find_emulator, NULL);
 }

@@ -79,8 +79,8 @@ static void download(void *dst, tug_cu_ptr p, size_t bytes) {
     must(cu.cuStreamSynchronize(one));
 }
 
-static tug_cu_result launch_on(tug_cu_stream s, const char *name, unsigned grid, unsigned block,
-                               unsigned shared, void *args) {
+static tug_cu_result launch_on(tug_cu_stream s, const char *name, unsigned grid,
+                               unsigned block, unsigned shared, void *args) {
     tug_cu_function f;
     must(cu.cuModuleGetFunction(&f, module, name));
     void *params[] = {args};
@@ -101,9 +101,12 @@ static void fill(int kind, void *p, int n) {
         const int v = rand() % 33 - 16;
         const tug_f16 h = tug_f32_to_f16((float)v);
         const tug_bf16 b = tug_f32_to_bf16((float)v);
-        if (kind == EMU_F16) memcpy((char *)p + 2 * i, &h, 2);
-        else if (kind == EMU_BF16) memcpy((char *)p + 2 * i, &b, 2);
-        else ((int8_t *)p)[i] = (int8_t)(rand() % 256 - 128);
+        if (kind == EMU_F16)
+            memcpy((char *)p + 2 * i, &h, 2);
+        else if (kind == EMU_BF16)
+            memcpy((char *)p + 2 * i, &b, 2);
+        else
+            ((int8_t *)p)[i] = (int8_t)(rand() % 256 - 128);
     }
 }
 
@@ -116,7 +119,8 @@ static void test_matrix_instructions(void **state) {
         fill(kind, a, 16 * k);
         fill(kind, b, k * 8);
         emu_matmul_args args = {.kind = kind};
-        const tug_cu_ptr da = upload(a, sizeof a), db = upload(b, sizeof b), dd = device(512);
+        const tug_cu_ptr da = upload(a, sizeof a), db = upload(b, sizeof b),
+                         dd = device(512);
         args.a = (void *)(uintptr_t)da;
         args.b = (void *)(uintptr_t)db;
         args.d = (void *)(uintptr_t)dd;
@@ -158,7 +162,8 @@ static void death(char *text, size_t size, void (*act)(const void *), const void
     close(ends[1]);
     size_t n = 0;
     ssize_t got;
-    while (n + 1 < size && (got = read(ends[0], text + n, size - 1 - n)) > 0) n += (size_t)got;
+    while (n + 1 < size && (got = read(ends[0], text + n, size - 1 - n)) > 0)
+        n += (size_t)got;
     text[n] = '\0';
     close(ends[0]);
     int status;
@@ -172,7 +177,8 @@ static void run_mistake(const void *ud) {
     static float host[64];
     const tug_cu_ptr dy = upload(y, sizeof y);
     /* 400 bytes end before the page does. */
-    const tug_cu_ptr dx = mistake == EMU_WRITE_BEHIND ? device(400) + 144 : device(sizeof y);
+    const tug_cu_ptr dx =
+        mistake == EMU_WRITE_BEHIND ? device(400) + 144 : device(sizeof y);
     emu_mistake_args args = {(void *)(uintptr_t)dx, (void *)(uintptr_t)dy, 64, mistake};
     if (mistake == EMU_HOST_MEMORY) args.y = host;
     must(launch_on(one, "emu_mistakes", mistake == EMU_TWO_BLOCKS ? 2 : 1, 64,
@@ -200,7 +206,8 @@ static void test_mistakes(void **state) {
         {EMU_WRITE_BEHIND, PLAIN | RACE, "behind the end", "behind the end"},
         {EMU_BARRIER_MISSED, PLAIN | RACE, "can go on", "can go on"},
         {EMU_EXITED_IN_MASK, PLAIN | RACE, "can go on", "can go on"},
-        {EMU_TWO_COLLECTIVES, PLAIN | RACE, "is in __shfl_xor_sync", "is in __shfl_xor_sync"},
+        {EMU_TWO_COLLECTIVES, PLAIN | RACE, "is in __shfl_xor_sync",
+         "is in __shfl_xor_sync"},
         {EMU_SHUFFLE_OUTSIDE, PLAIN | RACE, "not in the mask", "not in the mask"},
         {EMU_HALF_MMA, PLAIN | RACE, "can go on", "can go on"},
         {EMU_LDMATRIX_MISALIGNED, PLAIN | RACE, "not aligned", "nobody wrote"},
@@ -275,7 +282,8 @@ static void test_mistakes_of_the_host(void **state) {
         death(text, sizeof text, cases[i].act, NULL);
         snprintf(wants, sizeof wants, "%s", cases[i].want);
         bool found = false;
-        for (char *w = strtok(wants, "|"); w; w = strtok(NULL, "|")) found |= strstr(text, w) != NULL;
+        for (char *w = strtok(wants, "|"); w; w = strtok(NULL, "|"))
+            found |= strstr(text, w) != NULL;
         if (!found) fail_msg("case %zu: wanted \"%s\", got: %s", i, cases[i].want, text);
     }
 }
@@ -284,9 +292,11 @@ static void test_limits(void **state) {
     (void)state;
     const tug_cu_ptr p = device(256);
     emu_affine_args a = {(void *)(uintptr_t)p, 1, 1, 0};
-    assert_int_equal(launch_on(one, "emu_affine", 1, 65, 0, &a), TUG_CU_LAUNCH_OUT_OF_RESOURCES);
+    assert_int_equal(launch_on(one, "emu_affine", 1, 65, 0, &a),
+                     TUG_CU_LAUNCH_OUT_OF_RESOURCES);
     assert_int_equal(launch_on(one, "emu_affine", 0, 64, 0, &a), TUG_CU_INVALID_VALUE);
-    assert_int_equal(launch_on(one, "emu_affine", 1, 64, 50000, &a), TUG_CU_INVALID_VALUE);
+    assert_int_equal(launch_on(one, "emu_affine", 1, 64, 50000, &a),
+                     TUG_CU_INVALID_VALUE);
     tug_cu_function f;
     assert_int_equal(cu.cuModuleGetFunction(&f, module, "nothing"), TUG_CU_NOT_FOUND);
     must(cu.cuMemFree_v2(p));
@@ -344,7 +354,9 @@ static void test_order(void **state) {
     for (int seed = 0; seed < 60; seed++) {
         char option[64];
         snprintf(option, sizeof option, "schedule=random:%d", seed);
-        configure(seed == 0 ? "schedule=immediate" : seed == 1 ? "schedule=deferred" : option);
+        configure(seed == 0   ? "schedule=immediate"
+                  : seed == 1 ? "schedule=deferred"
+                              : option);
         float got[64];
         must(cu.cuMemcpyHtoDAsync_v2(x, start, sizeof start, one));
         two_streams(e, f, x);

@@ -21,11 +21,11 @@
 
 #define MODEL "models/tug-tiny-coder-q8_0.gguf"
 
-enum { N_CTX = 512, N_PROMPT = 300, N_TEXT = 24 };
+enum { N_CTX = 512, N_PROMPT = 300, N_TEXT = 6 };
 
 /* Logits of the GPU and of the CPU differ by roundings: f16 in the cache, sums in another
- * order.  Measured up to 6e-6. */
-#define LOGITS_NMSE 5e-5
+ * order, weights of long attention in f16.  Measured: 4e-9, with a prompt of 300 3e-7. */
+#define LOGITS_NMSE 1e-6
 
 static int32_t prompt[N_PROMPT];
 static tug_model *cpu;
@@ -39,14 +39,18 @@ static void must(tug_status s, const tug_err *err) {
     if (s != TUG_OK) fail_msg("%s", err->msg);
 }
 
-static tug_status open_gpu(tug_model **m, uint64_t vram, tug_err *err) {
+static tug_status open_for(tug_model **m, uint64_t vram, int64_t n_ctx, tug_err *err) {
     const tug_model_params p = {.path = MODEL,
                                 .n_threads = 2,
                                 .gpu = "0",
                                 .vram_bytes = vram,
-                                .n_ctx = N_CTX,
+                                .n_ctx = n_ctx,
                                 .n_batch = N_PROMPT};
     return tug_model_open(m, &p, err);
+}
+
+static tug_status open_gpu(tug_model **m, uint64_t vram, tug_err *err) {
+    return open_for(m, vram, N_CTX, err);
 }
 
 static tug_status new_session(tug_session **s, tug_model *m, tug_kv_cache_type kv,
@@ -133,7 +137,7 @@ static uint64_t ceiling_for(int64_t n) {
 
 static void test_ceilings(void **state) {
     (void)state;
-    static const int64_t prompts[] = {1, 2, 16, 17, 64, 65, 300};
+    static const int64_t prompts[] = {1, 20};
     const tug_model_info info = tug_model_get_info(cpu);
     const int64_t all = info.n_layer * info.n_expert;
     const int64_t counts[] = {all, all / 3, 1, 0};
@@ -148,7 +152,7 @@ static void test_ceilings(void **state) {
         for (size_t p = 0; p < sizeof prompts / sizeof *prompts; p++) {
             compare(gpu, TUG_KV_CACHE_F16, prompts[p]);
         }
-        assert_true(launches(NULL) > before + 1000);
+        assert_true(launches(NULL) > before + 500);
         assert_true(tug_model_get_info(gpu).vram_used <= now.vram_bytes);
         tug_model_close(&gpu);
     }
@@ -182,8 +186,11 @@ static void test_every_length(void **state) {
     tug_model *gpu;
     tug_err err;
     must(open_gpu(&gpu, ceiling_for(40), &err), &err);
-    for (int64_t n = 3; n <= N_PROMPT; n += n < 34 ? 5 : 61) compare(gpu, TUG_KV_CACHE_F16, n);
-    compare(gpu, TUG_KV_CACHE_Q8_0, 50);
+    static const int64_t prompts[] = {2, 15, 16, 17, 129, 300};
+    for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+        compare(gpu, TUG_KV_CACHE_F16, prompts[i]);
+    }
+    compare(gpu, TUG_KV_CACHE_Q8_0, 12);
     tug_model_close(&gpu);
 }
 
@@ -195,15 +202,16 @@ static void test_save_points(void **state) {
     tug_session *s, *other;
     tug_session_mark *early = NULL, *late = NULL;
     tug_err err;
-    must(open_gpu(&gpu, ceiling_for(40) + (8 << 20), &err), &err);
+    /* Room for a larger session is room for two. */
+    must(open_for(&gpu, ceiling_for(40) + (4 << 20), N_CTX + 2048, &err), &err);
     const int64_t n_vocab = tug_model_get_info(gpu).n_vocab;
     must(new_session(&s, gpu, TUG_KV_CACHE_F16, &err), &err);
     int32_t want[N_TEXT], early_want[N_TEXT], got[N_TEXT];
-    must(tug_session_append(s, prompt, 70, &err), &err);
+    must(tug_session_append(s, prompt, 10, &err), &err);
     must(tug_session_save(s, &early, &err), &err);
     must(continue_text(s, n_vocab, early_want, NULL, &err), &err);
     must(tug_session_restore(s, early, &err), &err);
-    must(tug_session_append(s, prompt + 70, 90, &err), &err);
+    must(tug_session_append(s, prompt + 10, 12, &err), &err);
     must(tug_session_save(s, &late, &err), &err);
     must(continue_text(s, n_vocab, want, NULL, &err), &err);
     for (int round = 0; round < 2; round++) {
@@ -227,14 +235,14 @@ static void test_save_points(void **state) {
 
 static void test_any_schedule(void **state) {
     (void)state;
-    for (int seed = 0; seed < 6; seed++) {
+    for (int seed = 0; seed < 4; seed++) {
         char option[64];
         snprintf(option, sizeof option, "schedule=random:%d", seed);
         configure(seed ? option : "schedule=deferred");
         tug_model *gpu;
         tug_err err;
         must(open_gpu(&gpu, ceiling_for(30), &err), &err);
-        compare(gpu, TUG_KV_CACHE_F16, 40);
+        compare(gpu, TUG_KV_CACHE_F16, 3);
         tug_model_close(&gpu);
     }
     configure("schedule=immediate");
@@ -255,14 +263,14 @@ static tug_status load_and_run(tug_err *err) {
     int32_t ids[N_TEXT];
     tug_status status = open_gpu(&m, 0, err);
     if (status == TUG_OK) status = new_session(&s, m, TUG_KV_CACHE_F16, err);
-    if (status == TUG_OK) status = tug_session_append(s, prompt, 20, err);
+    if (status == TUG_OK) status = tug_session_append(s, prompt, 1, err);
     if (status == TUG_OK) status = tug_session_save(s, &mark, err);
     if (status == TUG_OK) {
         ids[0] = likeliest(tug_session_logits(s), tug_model_get_info(m).n_vocab);
         status = tug_session_append(s, ids, 1, err);
     }
     if (status == TUG_OK) status = tug_session_restore(s, mark, err);
-    if (status == TUG_OK) status = tug_session_append(s, prompt, 2, err);
+    if (status == TUG_OK) status = tug_session_append(s, prompt, 1, err);
     tug_session_mark_destroy(&mark);
     tug_session_destroy(&s);
     tug_model_close(&m);
@@ -281,7 +289,7 @@ static void test_failures(void **state) {
     must(load_and_run(&err), &err);
     const unsigned long n = calls() - before;
     int n_fail = 0;
-    for (unsigned long i = 1; i <= n; i += i < 60 || i + 60 > n ? 1 : n / 40) {
+    for (unsigned long i = 1; i <= n; i += i < 20 ? 1 : n / 24) {
         char option[64];
         snprintf(option, sizeof option, "fail=%lu:%d", i, codes[i % 2]);
         configure(option);
@@ -293,7 +301,7 @@ static void test_failures(void **state) {
         n_fail += s != TUG_OK;
         if (s != TUG_OK) assert_true(strlen(err.msg) > 10);
     }
-    assert_true(n_fail > 60);
+    assert_true(n_fail > 30);
 }
 
 static void test_lost_device(void **state) {
@@ -304,12 +312,12 @@ static void test_lost_device(void **state) {
     tug_err err, first;
     must(open_gpu(&gpu, 0, &err), &err);
     must(new_session(&s, gpu, TUG_KV_CACHE_F16, &err), &err);
-    must(tug_session_append(s, prompt, 20, &err), &err);
+    must(tug_session_append(s, prompt, 2, &err), &err);
     configure("fail=30:719");
-    assert_int_equal(tug_session_append(s, prompt, 20, &first), TUG_EDEVICE);
+    assert_int_equal(tug_session_append(s, prompt, 2, &first), TUG_EDEVICE);
     assert_int_equal(tug_session_n_tokens(s), 0);
     assert_null(tug_session_logits(s));
-    assert_int_equal(tug_session_append(s, prompt, 20, &err), TUG_EDEVICE);
+    assert_int_equal(tug_session_append(s, prompt, 2, &err), TUG_EDEVICE);
     assert_string_equal(first.msg, err.msg);
     assert_int_equal(tug_session_save(s, &mark, &err), TUG_EDEVICE);
     tug_session_mark_destroy(&mark);
@@ -361,12 +369,13 @@ static int teardown(void **state) {
     return 0;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ceilings),     cmocka_unit_test(test_too_little),
         cmocka_unit_test(test_every_length), cmocka_unit_test(test_save_points),
         cmocka_unit_test(test_any_schedule), cmocka_unit_test(test_lost_device),
         cmocka_unit_test(test_failures),
     };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, setup, teardown);
 }

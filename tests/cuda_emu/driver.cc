@@ -32,7 +32,7 @@ namespace {
 using namespace emu;
 
 bool started;
-CUctx_st context;  // the primary one of device 0
+CUctx_st context; // the primary one of device 0
 int retained;
 std::set<CUevent_st *> events;
 std::set<CUmod_st *> modules;
@@ -47,7 +47,10 @@ enum { SHARED_DEFAULT = 48 << 10, SHARED_OPTIN = 99 << 10 };
 size_t size_of(const std::string &text) {
     char *end;
     const double n = strtod(text.c_str(), &end);
-    const size_t unit = *end == 'K' ? 1 << 10 : *end == 'M' ? 1 << 20 : *end == 'G' ? 1 << 30 : 1;
+    const size_t unit = *end == 'K'   ? 1 << 10
+                        : *end == 'M' ? 1 << 20
+                        : *end == 'G' ? 1 << 30
+                                      : 1;
     return (size_t)(n * (double)unit);
 }
 
@@ -67,7 +70,9 @@ void set_option(const std::string &key, const std::string &value) {
     } else if (key == "order") {
         opt.reversed = value == "reversed";
     } else if (key == "schedule") {
-        opt.order = value == "immediate" ? IMMEDIATE : value == "deferred" ? DEFERRED : RANDOM;
+        opt.order = value == "immediate"  ? IMMEDIATE
+                    : value == "deferred" ? DEFERRED
+                                          : RANDOM;
         if (value.compare(0, 7, "random:") == 0) {
             opt.seed = strtoull(value.c_str() + 7, nullptr, 10) * 0x9e3779b97f4a7c15u + 1;
         } else if (opt.order == RANDOM) {
@@ -76,7 +81,8 @@ void set_option(const std::string &key, const std::string &value) {
     } else if (key == "fail") {
         const size_t colon = value.find(':');
         fail_at = n_calls + strtoul(value.c_str(), nullptr, 10);
-        fail_code = colon == std::string::npos ? TUG_CU_UNKNOWN : atoi(value.c_str() + colon + 1);
+        fail_code =
+            colon == std::string::npos ? TUG_CU_UNKNOWN : atoi(value.c_str() + colon + 1);
         has_failed = false;
     } else {
         broken("unknown option %s=%s", key.c_str(), value.c_str());
@@ -110,7 +116,8 @@ class call {
         if (++n_calls == fail_at) {
             has_failed = true;
             failure = fail_code;
-            if (fail_code == TUG_CU_ILLEGAL_ADDRESS || fail_code == TUG_CU_LAUNCH_FAILED) {
+            if (fail_code == TUG_CU_ILLEGAL_ADDRESS ||
+                fail_code == TUG_CU_LAUNCH_FAILED) {
                 sticky = fail_code;
                 drop_all();
             }
@@ -119,7 +126,7 @@ class call {
         } else if (needs_context && !started) {
             failure = TUG_CU_NOT_INITIALIZED;
         } else if (needs_context && !current) {
-            failure = 201;  // invalid context: none is current
+            failure = 201; // invalid context: none is current
         }
         open_device_memory();
         if (!failure) let_run();
@@ -130,8 +137,8 @@ class call {
     }
 };
 
-#define CALL()      \
-    const call c;   \
+#define CALL()    \
+    const call c; \
     if (c.failure) return c.failure
 #define CALL_WITHOUT_CONTEXT() \
     const call c(false);       \
@@ -149,33 +156,47 @@ tug_cu_result wait_for(bool (*until)(void *), void *ud) {
     return sticky;
 }
 
-bool stream_idle(void *s) { return static_cast<CUstream_st *>(s)->queue.empty(); }
+bool stream_idle(void *s) {
+    return static_cast<CUstream_st *>(s)->queue.empty();
+}
 bool event_done(void *e) {
     const CUevent_st *event = static_cast<CUevent_st *>(e);
     return event->done >= event->recorded;
 }
 
-uintptr_t number(const void *p) { return reinterpret_cast<uintptr_t>(p); }
+uintptr_t number(const void *p) {
+    return reinterpret_cast<uintptr_t>(p);
+}
 
-}  // namespace
+} // namespace
 
 // ---- control ---------------------------------------------------------------------------
 
-EXPORT void tug_emu_configure(const char *options) { configure(options); }
-EXPORT unsigned long tug_emu_calls(void) { return n_calls; }
-EXPORT int tug_emu_failed(void) { return has_failed; }
+EXPORT void tug_emu_configure(const char *options) {
+    configure(options);
+}
+EXPORT unsigned long tug_emu_calls(void) {
+    return n_calls;
+}
+EXPORT int tug_emu_failed(void) {
+    return has_failed;
+}
 EXPORT void tug_emu_recover(void) {
     sticky = 0;
     fail_at = 0;
     has_failed = false;
 }
 EXPORT void tug_emu_get_live(tug_emu_live *out) {
-    *out = {device_live(), host_live(), stream_count(), events.size(), modules.size(), n_graphs,
-            (size_t)retained};
+    *out = {device_live(),  host_live(), stream_count(),  events.size(),
+            modules.size(), n_graphs,    (size_t)retained};
 }
-EXPORT unsigned long tug_emu_launches(const char *name) { return launches(name); }
+EXPORT unsigned long tug_emu_launches(const char *name) {
+    return launches(name);
+}
 
-EXPORT int tug_emu_finds_races(void) { return race_build; }
+EXPORT int tug_emu_finds_races(void) {
+    return race_build;
+}
 EXPORT int tug_emu_finds_overruns(void) {
 #ifdef __SANITIZE_ADDRESS__
     return 1;
@@ -200,7 +221,8 @@ tug_cu_result cuDriverGetVersion(int *version) {
 }
 
 tug_cu_result cuGetErrorName(tug_cu_result r, const char **text) {
-    *text = r == TUG_CU_OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_EMULATED";
+    *text =
+        r == TUG_CU_OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_EMULATED";
     return TUG_CU_SUCCESS;
 }
 
@@ -236,9 +258,6 @@ tug_cu_result cuDeviceGetAttribute(int *value, int attribute, tug_cu_device) {
     case TUG_CU_ATTR_N_SM: *value = 4; break;
     case TUG_CU_ATTR_CC_MAJOR: *value = opt.cc / 10; break;
     case TUG_CU_ATTR_CC_MINOR: *value = opt.cc % 10; break;
-    case TUG_CU_ATTR_CAN_MAP_HOST_MEMORY: *value = 1; break;
-    case TUG_CU_ATTR_STREAM_WAIT_OPS: *value = 1; break;
-    case TUG_CU_ATTR_L2_BYTES: *value = 4 << 20; break;
     default: *value = 0;
     }
     return TUG_CU_SUCCESS;
@@ -289,7 +308,8 @@ tug_cu_result cuMemGetInfo_v2(size_t *free, size_t *total) {
 tug_cu_result cuMemAlloc_v2(tug_cu_ptr *p, size_t bytes) {
     CALL();
     if (bytes == 0) return TUG_CU_INVALID_VALUE;
-    const uintptr_t at = device_alloc(bytes, opt.vram > opt.others ? opt.vram - opt.others : 0);
+    const uintptr_t at =
+        device_alloc(bytes, opt.vram > opt.others ? opt.vram - opt.others : 0);
     if (!at) return TUG_CU_OUT_OF_MEMORY;
     *p = at;
     return TUG_CU_SUCCESS;
@@ -301,7 +321,8 @@ tug_cu_result cuMemAlloc_v2(tug_cu_ptr *p, size_t bytes) {
 tug_cu_result cuMemFree_v2(tug_cu_ptr p) {
     const call c;
     run_until(all_idle, nullptr);
-    if (!device_free(p)) broken("cuMemFree of %#llx, which is no allocation", (unsigned long long)p);
+    if (!device_free(p))
+        broken("cuMemFree of %#llx, which is no allocation", (unsigned long long)p);
     return c.failure;
 }
 
@@ -331,7 +352,8 @@ tug_cu_result cuMemHostRegister_v2(void *p, size_t bytes, unsigned) {
 
 tug_cu_result cuMemHostUnregister(void *p) {
     const call c;
-    if (!host_unregister(p)) broken("cuMemHostUnregister of %p, which is not registered", p);
+    if (!host_unregister(p))
+        broken("cuMemHostUnregister of %p, which is not registered", p);
     return c.failure;
 }
 
@@ -342,7 +364,8 @@ static void need_host(const char *what, const void *p) {
     if (in_device_range(number(p))) broken("%s: %p is an address of the device", what, p);
 }
 
-tug_cu_result cuMemcpyHtoDAsync_v2(tug_cu_ptr dst, const void *src, size_t bytes, tug_cu_stream s) {
+tug_cu_result cuMemcpyHtoDAsync_v2(tug_cu_ptr dst, const void *src, size_t bytes,
+                                   tug_cu_stream s) {
     CALL();
     need_stream("a copy", s);
     need_device("cuMemcpyHtoD", dst);
@@ -362,7 +385,8 @@ tug_cu_result cuMemcpyHtoDAsync_v2(tug_cu_ptr dst, const void *src, size_t bytes
     return TUG_CU_SUCCESS;
 }
 
-tug_cu_result cuMemcpyDtoHAsync_v2(void *dst, tug_cu_ptr src, size_t bytes, tug_cu_stream s) {
+tug_cu_result cuMemcpyDtoHAsync_v2(void *dst, tug_cu_ptr src, size_t bytes,
+                                   tug_cu_stream s) {
     CALL();
     need_stream("a copy", s);
     need_device("cuMemcpyDtoH", src);
@@ -379,7 +403,8 @@ tug_cu_result cuMemcpyDtoHAsync_v2(void *dst, tug_cu_ptr src, size_t bytes, tug_
     return pinned ? TUG_CU_SUCCESS : wait_for(stream_idle, s);
 }
 
-tug_cu_result cuMemcpyDtoDAsync_v2(tug_cu_ptr dst, tug_cu_ptr src, size_t bytes, tug_cu_stream s) {
+tug_cu_result cuMemcpyDtoDAsync_v2(tug_cu_ptr dst, tug_cu_ptr src, size_t bytes,
+                                   tug_cu_stream s) {
     CALL();
     need_stream("a copy", s);
     need_device("cuMemcpyDtoD", dst);
@@ -393,7 +418,8 @@ tug_cu_result cuMemcpyDtoDAsync_v2(tug_cu_ptr dst, tug_cu_ptr src, size_t bytes,
     return TUG_CU_SUCCESS;
 }
 
-tug_cu_result cuMemsetD8Async(tug_cu_ptr dst, unsigned char value, size_t bytes, tug_cu_stream s) {
+tug_cu_result cuMemsetD8Async(tug_cu_ptr dst, unsigned char value, size_t bytes,
+                              tug_cu_stream s) {
     CALL();
     need_stream("a fill", s);
     need_device("cuMemsetD8", dst);
@@ -473,7 +499,8 @@ tug_cu_result cuStreamWaitEvent(tug_cu_stream s, tug_cu_event e, unsigned) {
     need_stream("a wait", s);
     need_event(e);
     if (e->cap || s->cap) {
-        if (!e->cap || e->cap->ended || (s->cap && s->cap != e->cap)) return 905;  // dependency on another capture
+        if (!e->cap || e->cap->ended || (s->cap && s->cap != e->cap))
+            return 905; // dependency on another capture
         if (!s->cap) s->cap = e->cap;
         s->cap_after.insert(s->cap_after.end(), e->cap_after.begin(), e->cap_after.end());
         return TUG_CU_SUCCESS;
@@ -508,7 +535,8 @@ tug_cu_result cuEventElapsedTime(float *ms, tug_cu_event from, tug_cu_event to) 
     return TUG_CU_SUCCESS;
 }
 
-static tug_cu_result value_op(op_kind kind, tug_cu_stream s, tug_cu_ptr p, uint32_t value) {
+static tug_cu_result value_op(op_kind kind, tug_cu_stream s, tug_cu_ptr p,
+                              uint32_t value) {
     need_stream("a memory operation", s);
     if (p % 4 || (!in_device_range(p) && !host_is_pinned(p, 4))) {
         broken("a stream memory operation at %#llx", (unsigned long long)p);
@@ -521,13 +549,15 @@ static tug_cu_result value_op(op_kind kind, tug_cu_stream s, tug_cu_ptr p, uint3
     return TUG_CU_SUCCESS;
 }
 
-tug_cu_result cuStreamWaitValue32_v2(tug_cu_stream s, tug_cu_ptr p, uint32_t value, unsigned flags) {
+tug_cu_result cuStreamWaitValue32_v2(tug_cu_stream s, tug_cu_ptr p, uint32_t value,
+                                     unsigned flags) {
     CALL();
     if (flags != TUG_CU_WAIT_GEQ) return TUG_CU_INVALID_VALUE;
     return value_op(OP_WAIT_VALUE, s, p, value);
 }
 
-tug_cu_result cuStreamWriteValue32_v2(tug_cu_stream s, tug_cu_ptr p, uint32_t value, unsigned) {
+tug_cu_result cuStreamWriteValue32_v2(tug_cu_stream s, tug_cu_ptr p, uint32_t value,
+                                      unsigned) {
     CALL();
     return value_op(OP_WRITE_VALUE, s, p, value);
 }
@@ -565,7 +595,7 @@ tug_cu_result cuStreamEndCapture(tug_cu_stream s, tug_cu_graph *out) {
     end_capture(cap);
     if (c.failure) return c.failure;
     for (bool j : joined) {
-        if (!j) return 904;  // a stream that was forked was not joined
+        if (!j) return 904; // a stream that was forked was not joined
     }
     *out = new CUgraph_st{cap->g};
     n_graphs++;
@@ -622,7 +652,8 @@ tug_cu_result cuModuleUnload(tug_cu_module module) {
     return c.failure;
 }
 
-tug_cu_result cuModuleGetFunction(tug_cu_function *f, tug_cu_module module, const char *name) {
+tug_cu_result cuModuleGetFunction(tug_cu_function *f, tug_cu_module module,
+                                  const char *name) {
     CALL();
     const kernel *k = find_kernel(name);
     if (!k) return TUG_CU_NOT_FOUND;
@@ -640,9 +671,9 @@ tug_cu_result cuFuncSetAttribute(tug_cu_function f, int attribute, int value) {
     return TUG_CU_SUCCESS;
 }
 
-tug_cu_result cuLaunchKernel(tug_cu_function f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
-                             unsigned by, unsigned bz, unsigned shared_bytes, tug_cu_stream s,
-                             void **params, void **extra) {
+tug_cu_result cuLaunchKernel(tug_cu_function f, unsigned gx, unsigned gy, unsigned gz,
+                             unsigned bx, unsigned by, unsigned bz, unsigned shared_bytes,
+                             tug_cu_stream s, void **params, void **extra) {
     CALL();
     need_stream("a launch", s);
     const unsigned long threads = (unsigned long)bx * by * bz;
@@ -670,11 +701,14 @@ static const kernel *kernels;
 
 kernel::kernel(const char *name_, size_t args_bytes_, unsigned max_threads_,
                void (*body_)(const void *))
-    : name(name_), args_bytes(args_bytes_), max_threads(max_threads_), body(body_), next(kernels) {
+    : name(name_), args_bytes(args_bytes_), max_threads(max_threads_), body(body_),
+      next(kernels) {
     kernels = this;
 }
 
-const kernel *all_kernels() { return kernels; }
+const kernel *all_kernels() {
+    return kernels;
+}
 
 const kernel *find_kernel(const char *name) {
     for (const kernel *k = kernels; k; k = k->next) {
@@ -683,4 +717,4 @@ const kernel *find_kernel(const char *name) {
     return nullptr;
 }
 
-}  // namespace emu
+} // namespace emu

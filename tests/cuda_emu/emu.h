@@ -20,7 +20,7 @@ struct dim {
 struct kernel {
     const char *name;
     size_t args_bytes;
-    unsigned max_threads;  // of a block, as __launch_bounds__
+    unsigned max_threads; // of a block, as __launch_bounds__
     void (*body)(const void *args);
     const kernel *next;
     // What of static_shared() it writes, as far as it was looked at (fiber.cc).
@@ -39,21 +39,21 @@ struct launch {
     dim grid, block;
     unsigned shared_bytes;
     const void *args;
-    bool reversed;  // warps and lanes from the last to the first
+    bool reversed; // warps and lanes from the last to the first
 };
 void run(const launch &l);
 
 // Where the running lane is.
 extern dim thread_idx, block_idx, block_dim, grid_dim;
 unsigned lane_id();
-unsigned thread_number();  // in its block
-unsigned warp_epoch();     // counts __syncwarp of the lane's warp
+unsigned thread_number(); // in its block
+unsigned warp_epoch();    // counts __syncwarp of the lane's warp
 bool in_kernel();
 void *dynamic_shared();
 
 // All threads of the block.
 void barrier();
-bool is_argument(uintptr_t address);  // in the launch's copy of the arguments
+bool is_argument(uintptr_t address); // in the launch's copy of the arguments
 
 // All lanes of `mask` come here with the same `what`; the last one computes for all:
 // args[i] is what lane i brought, NULL outside of the mask.
@@ -73,10 +73,10 @@ void copy_wait(unsigned groups_left);
 
 struct allocation {
     uintptr_t at;
-    size_t bytes;        // as asked for
-    uintptr_t pages;     // first page; a guard page lies before and behind
+    size_t bytes;    // as asked for
+    uintptr_t pages; // first page; a guard page lies before and behind
     size_t page_bytes;
-    bool open;           // readable now
+    bool open; // readable now
 };
 
 // Driver calls nest these: device memory can be touched in between only.
@@ -87,9 +87,9 @@ void close_device_memory();
 uintptr_t device_alloc(size_t bytes, size_t limit);
 bool device_free(uintptr_t at);
 size_t device_used();
-const allocation *device_find(uintptr_t address);  // NULL: in none
-size_t device_live();                              // allocations
-bool in_device_range(uintptr_t address);           // even if in no allocation
+const allocation *device_find(uintptr_t address); // NULL: in none
+size_t device_live();                             // allocations
+bool in_device_range(uintptr_t address);          // even if in no allocation
 
 void *host_alloc(size_t bytes);
 bool host_free(void *p);
@@ -104,9 +104,9 @@ struct span {
     size_t bytes;
 };
 span static_shared();
-span dynamic_shared_pages();  // where dynamic shared memory lies in every launch
+span dynamic_shared_pages(); // where dynamic shared memory lies in every launch
 
-enum { POISON = 0xff };  // floats are NaN, integers -1
+enum { POISON = 0xff }; // floats are NaN, integers -1
 
 // ---- races and uninitialised reads (race.cc; does nothing unless built for it) -------------
 
@@ -120,6 +120,6 @@ void note_filled(uintptr_t at, size_t bytes); // written from outside of a kerne
 void note_stacks(uintptr_t at, size_t bytes); // where fibers live: not looked at
 extern const bool race_build;
 
-}  // namespace emu
+} // namespace emu
 
 #endif

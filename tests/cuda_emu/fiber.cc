@@ -40,11 +40,11 @@ struct fiber {
     state st;
     unsigned n, warp, lane;
     dim idx;
-    const char *what;  // of the collective it waits in
+    const char *what; // of the collective it waits in
     unsigned mask;
     void *args;
     std::vector<pending_copy> copies;
-    unsigned group;  // of cp.async that is open
+    unsigned group; // of cp.async that is open
 };
 
 // Lanes that came to a collective and wait for the rest of their mask.
@@ -53,7 +53,7 @@ struct group {
     unsigned mask, arrived;
 };
 struct warp_state {
-    group groups[32];  // masks do not overlap
+    group groups[32]; // masks do not overlap
     unsigned n_groups, epoch;
 };
 
@@ -68,12 +68,13 @@ unsigned char *shared_pages;
 span statics;
 enum { SHARED_PAGES = 256 << 10 };
 
-}  // namespace
+} // namespace
 
 #if defined(__x86_64__)
 // void emu_switch(void **save, void *to): callee-saved registers on the stack, stacks swapped.
 extern "C" void emu_switch(void **save, void *to);
-asm(".text\n.p2align 4\n.globl emu_switch\n.hidden emu_switch\n.type emu_switch,@function\n"
+asm(".text\n.p2align 4\n.globl emu_switch\n.hidden emu_switch\n.type "
+    "emu_switch,@function\n"
     "emu_switch:\n"
     "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
     "  movq %rsp, (%rdi)\n"
@@ -84,14 +85,15 @@ asm(".text\n.p2align 4\n.globl emu_switch\n.hidden emu_switch\n.type emu_switch,
 
 static void *first_frame(char *top, void (*entry)()) {
     void **sp = reinterpret_cast<void **>(top);
-    *--sp = nullptr;  // entry never returns; keeps the ABI's alignment at its first line
+    *--sp = nullptr; // entry never returns; keeps the ABI's alignment at its first line
     *--sp = reinterpret_cast<void *>(entry);
     for (int i = 0; i < 6; i++) *--sp = nullptr;
     return sp;
 }
 #elif defined(__aarch64__)
 extern "C" void emu_switch(void **save, void *to);
-asm(".text\n.p2align 4\n.globl emu_switch\n.hidden emu_switch\n.type emu_switch,%function\n"
+asm(".text\n.p2align 4\n.globl emu_switch\n.hidden emu_switch\n.type "
+    "emu_switch,%function\n"
     "emu_switch:\n"
     "  sub sp, sp, #160\n"
     "  stp x19, x20, [sp, #0]\n  stp x21, x22, [sp, #16]\n  stp x23, x24, [sp, #32]\n"
@@ -109,35 +111,46 @@ asm(".text\n.p2align 4\n.globl emu_switch\n.hidden emu_switch\n.type emu_switch,
 static void *first_frame(char *top, void (*entry)()) {
     void **sp = reinterpret_cast<void **>(top - 160);
     memset(sp, 0, 160);
-    sp[11] = reinterpret_cast<void *>(entry);  // x30
+    sp[11] = reinterpret_cast<void *>(entry); // x30
     return sp;
 }
 #else
 #error "the emulator knows how to switch stacks on x86-64 and aarch64"
 #endif
 
-unsigned lane_id() { return self->lane; }
-unsigned thread_number() { return self->n; }
-unsigned warp_epoch() { return warps[self->warp].epoch; }
-bool in_kernel() { return self != nullptr; }
+unsigned lane_id() {
+    return self->lane;
+}
+unsigned thread_number() {
+    return self->n;
+}
+unsigned warp_epoch() {
+    return warps[self->warp].epoch;
+}
+bool in_kernel() {
+    return self != nullptr;
+}
 void *dynamic_shared() {
     const size_t n = (now->shared_bytes + 15u) & ~15u;
     return shared_pages + SHARED_PAGES - n;
 }
-span dynamic_shared_pages() { return {reinterpret_cast<uintptr_t>(shared_pages), SHARED_PAGES}; }
+span dynamic_shared_pages() {
+    return {reinterpret_cast<uintptr_t>(shared_pages), SHARED_PAGES};
+}
 bool is_argument(uintptr_t address) {
     return address - reinterpret_cast<uintptr_t>(now->args) < now->k->args_bytes;
 }
 
-static const char *const state_text[] = {"has not begun", "runs", "waits at __syncthreads",
-                                         "waits in", "has returned"};
+static const char *const state_text[] = {
+    "has not begun", "runs", "waits at __syncthreads", "waits in", "has returned"};
 
 static void tell_place() {
     if (!now) return;
-    fprintf(stderr, "  kernel %s, grid %ux%ux%u, block %ux%ux%u, block (%u,%u,%u)", now->k->name,
-            grid_dim.x, grid_dim.y, grid_dim.z, block_dim.x, block_dim.y, block_dim.z,
-            block_idx.x, block_idx.y, block_idx.z);
-    if (self) fprintf(stderr, ", thread (%u,%u,%u)", self->idx.x, self->idx.y, self->idx.z);
+    fprintf(stderr, "  kernel %s, grid %ux%ux%u, block %ux%ux%u, block (%u,%u,%u)",
+            now->k->name, grid_dim.x, grid_dim.y, grid_dim.z, block_dim.x, block_dim.y,
+            block_dim.z, block_idx.x, block_idx.y, block_idx.z);
+    if (self)
+        fprintf(stderr, ", thread (%u,%u,%u)", self->idx.x, self->idx.y, self->idx.z);
     fprintf(stderr, "\n");
 }
 
@@ -180,7 +193,7 @@ static void fiber_main() {
     self->st = DONE;
     n_done++;
     yield();
-    abort();  // nobody resumes a fiber that is done
+    abort(); // nobody resumes a fiber that is done
 }
 
 static void resume(fiber *f) {
@@ -203,7 +216,8 @@ static void resume(fiber *f) {
     tell_place();
     for (unsigned i = 0; i < n_threads; i++) {
         const fiber *f = &fibers[i];
-        if (i > 0 && f->st == f[-1].st && f->what == f[-1].what && f->mask == f[-1].mask) continue;
+        if (i > 0 && f->st == f[-1].st && f->what == f[-1].what && f->mask == f[-1].mask)
+            continue;
         fprintf(stderr, "  thread %u %s", i, state_text[f->st]);
         if (f->st == AT_COLLECTIVE) fprintf(stderr, " %s, mask %08x", f->what, f->mask);
         fprintf(stderr, "\n");
@@ -231,11 +245,13 @@ void collective(const char *what, unsigned mask, void *args, compute_fn *compute
                 bool orders_memory) {
     fiber *me = self, *first = me - me->lane;
     warp_state *w = &warps[me->warp];
-    const unsigned in_warp = n_threads - me->warp * 32 < 32 ? n_threads - me->warp * 32 : 32;
+    const unsigned in_warp =
+        n_threads - me->warp * 32 < 32 ? n_threads - me->warp * 32 : 32;
     const unsigned live = in_warp == 32 ? ~0u : (1u << in_warp) - 1;
     // A full mask in a warp that the block does not fill: those lanes do not exist.
     mask &= live;
-    if (!(mask >> me->lane & 1)) broken("%s: the mask %08x leaves out the caller", what, mask);
+    if (!(mask >> me->lane & 1))
+        broken("%s: the mask %08x leaves out the caller", what, mask);
     me->what = what;
     me->mask = mask;
     me->args = args;
@@ -246,8 +262,8 @@ void collective(const char *what, unsigned mask, void *args, compute_fn *compute
         w->n_groups++;
     } else if (g->mask != mask || g->what != what) {
         const int other = __builtin_ctz(g->arrived);
-        broken("lane %d is in %s with mask %08x, lane %u in %s with mask %08x", other, g->what,
-               g->mask, me->lane, what, mask);
+        broken("lane %d is in %s with mask %08x, lane %u in %s with mask %08x", other,
+               g->what, g->mask, me->lane, what, mask);
     }
     g->arrived |= 1u << me->lane;
     if (g->arrived != mask) {
@@ -272,19 +288,25 @@ void copy_async(void *dst, const void *src, size_t bytes, size_t src_bytes) {
     if ((bytes != 4 && bytes != 8 && bytes != 16) || src_bytes > bytes) {
         broken("cp.async of %zu of %zu bytes", src_bytes, bytes);
     }
-    if (reinterpret_cast<uintptr_t>(dst) % bytes || reinterpret_cast<uintptr_t>(src) % bytes) {
+    if (reinterpret_cast<uintptr_t>(dst) % bytes ||
+        reinterpret_cast<uintptr_t>(src) % bytes) {
         broken("cp.async of %zu bytes from %p to %p: not aligned", bytes, src, dst);
     }
     note(src, src_bytes, READ);
     note(dst, bytes, WRITE);
     memset(dst, POISON, bytes);
-    if (self->copies.size() >= MAX_COPIES) broken("%d cp.async without a wait", MAX_COPIES);
+    if (self->copies.size() >= MAX_COPIES)
+        broken("%d cp.async without a wait", MAX_COPIES);
     self->copies.push_back({dst, src, bytes, src_bytes, self->group});
 }
 
-void copy_commit() { self->group++; }
+void copy_commit() {
+    self->group++;
+}
 
-void copy_wait(unsigned groups_left) { finish_copies(self, groups_left); }
+void copy_wait(unsigned groups_left) {
+    finish_copies(self, groups_left);
+}
 
 // ---- blocks ----------------------------------------------------------------------------
 
@@ -298,7 +320,8 @@ static void make_stacks() {
     if (p == MAP_FAILED || q == MAP_FAILED) broken("no memory for the stacks of a block");
     stacks = static_cast<char *>(p);
     shared_pages = static_cast<unsigned char *>(q);
-    for (size_t i = 0; i < MAX_THREADS; i++) mprotect(stacks + i * (STACK + GUARD), GUARD, PROT_NONE);
+    for (size_t i = 0; i < MAX_THREADS; i++)
+        mprotect(stacks + i * (STACK + GUARD), GUARD, PROT_NONE);
     mprotect(shared_pages + SHARED_PAGES, GUARD, PROT_NONE);
     note_stacks(reinterpret_cast<uintptr_t>(p), n);
 }
@@ -306,14 +329,18 @@ static void make_stacks() {
 // Static shared memory of all kernels lies together and is poison between launches.  So
 // before a block only that must become poison again which this kernel writes: what differs
 // after a block, looked for in its first launches and now and then later.
-static unsigned char *static_byte(size_t i) { return reinterpret_cast<unsigned char *>(statics.at) + i; }
+static unsigned char *static_byte(size_t i) {
+    return reinterpret_cast<unsigned char *>(statics.at) + i;
+}
 
 static void look_at_statics() {
     size_t from = 0, to = statics.bytes;
     uint64_t word;
-    while (from + 8 <= to && (memcpy(&word, static_byte(from), 8), word == ~0ull)) from += 8;
+    while (from + 8 <= to && (memcpy(&word, static_byte(from), 8), word == ~0ull))
+        from += 8;
     while (from < to && *static_byte(from) == POISON) from++;
-    while (to >= from + 8 && (memcpy(&word, static_byte(to - 8), 8), word == ~0ull)) to -= 8;
+    while (to >= from + 8 && (memcpy(&word, static_byte(to - 8), 8), word == ~0ull))
+        to -= 8;
     while (to > from && *static_byte(to - 1) == POISON) to--;
     const kernel *k = now->k;
     if (from == to) return;
@@ -323,12 +350,14 @@ static void look_at_statics() {
 
 static void poison_statics() {
     const kernel *k = now->k;
-    if (k->shared_to > 0) memset(static_byte(k->shared_from), POISON, k->shared_to - k->shared_from);
+    if (k->shared_to > 0)
+        memset(static_byte(k->shared_from), POISON, k->shared_to - k->shared_from);
 }
 
 static void begin_block() {
     poison_statics();
-    if (now->shared_bytes) memset(dynamic_shared(), POISON, (now->shared_bytes + 15u) & ~15u);
+    if (now->shared_bytes)
+        memset(dynamic_shared(), POISON, (now->shared_bytes + 15u) & ~15u);
     note_epoch(true);
     n_at_barrier = n_done = 0;
     for (unsigned i = 0; i < n_threads; i++) {
@@ -343,7 +372,8 @@ static void begin_block() {
         f->mask = f->group = 0;
         f->copies.clear();
     }
-    for (unsigned i = 0; i < (n_threads + 31) / 32; i++) warps[i].n_groups = warps[i].epoch = 0;
+    for (unsigned i = 0; i < (n_threads + 31) / 32; i++)
+        warps[i].n_groups = warps[i].epoch = 0;
 }
 
 static void run_block() {
@@ -362,7 +392,8 @@ static void run_block() {
 
 void run(const launch &l) {
     make_stacks();
-    if (l.shared_bytes > SHARED_PAGES) broken("%u bytes of shared memory", l.shared_bytes);
+    if (l.shared_bytes > SHARED_PAGES)
+        broken("%u bytes of shared memory", l.shared_bytes);
     now = &l;
     const span s = static_shared();
     if (s.at != statics.at) memset(reinterpret_cast<void *>(s.at), POISON, s.bytes);
@@ -388,4 +419,4 @@ void run(const launch &l) {
     now = nullptr;
 }
 
-}  // namespace emu
+} // namespace emu

@@ -24,12 +24,14 @@ enum : size_t { RANGE = (size_t)64 << 30, PAGE = 4096, ALIGN = 256 };
 
 uintptr_t range;
 size_t range_used, bytes_used;
-std::map<uintptr_t, allocation> live;  // by address
+std::map<uintptr_t, allocation> live; // by address
 std::vector<allocation *> opened;
 int depth;
 std::map<uintptr_t, size_t> pinned, registered;
 
-size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+size_t round_up(size_t n, size_t to) {
+    return (n + to - 1) / to * to;
+}
 
 allocation *find_pages(uintptr_t address) {
     for (auto it = live.upper_bound(address + ALIGN + PAGE); it != live.begin();) {
@@ -50,19 +52,22 @@ void on_fault(int, siginfo_t *info, void *) {
     const uintptr_t at = reinterpret_cast<uintptr_t>(info->si_addr);
     allocation *a = in_device_range(at) ? find_pages(at) : nullptr;
     if (a && depth > 0 && !a->open) {
-        mprotect(reinterpret_cast<void *>(a->pages), a->page_bytes, PROT_READ | PROT_WRITE);
+        mprotect(reinterpret_cast<void *>(a->pages), a->page_bytes,
+                 PROT_READ | PROT_WRITE);
         a->open = true;
         opened.push_back(a);
         return;
     }
     if (a && depth == 0) {
-        broken("the host touches device memory at %p outside of a driver call", info->si_addr);
+        broken("the host touches device memory at %p outside of a driver call",
+               info->si_addr);
     }
     if (in_device_range(at)) {
         const allocation *n = nearest(at);
         if (!n) broken("access to device address %p, in no allocation", info->si_addr);
-        broken("access to device address %p, %zu bytes behind the end of %zu bytes at %#zx",
-               info->si_addr, at - n->at - n->bytes, n->bytes, n->at);
+        broken(
+            "access to device address %p, %zu bytes behind the end of %zu bytes at %#zx",
+            info->si_addr, at - n->at - n->bytes, n->bytes, n->at);
     }
     broken("access to address %p, which is nobody's%s", info->si_addr,
            in_kernel() ? ": a stack, shared memory or a wild pointer" : "");
@@ -80,7 +85,8 @@ void check_tail(const allocation &a) {
 
 void prepare() {
     if (range) return;
-    void *p = mmap(nullptr, RANGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = mmap(nullptr, RANGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
     if (p == MAP_FAILED) broken("no range of addresses for device memory");
     range = reinterpret_cast<uintptr_t>(p);
     note_range(range, RANGE);
@@ -100,7 +106,7 @@ void take_signals() {
     sigaction(SIGBUS, &act, nullptr);
 }
 
-}  // namespace
+} // namespace
 
 bool in_device_range(uintptr_t address) {
     return range && address >= range && address < range + RANGE;
@@ -154,7 +160,8 @@ bool device_free(uintptr_t at) {
     check_tail(a);
     // A new map over it gives the memory back and keeps the addresses unusable.
     if (mmap(p, a.page_bytes, PROT_NONE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+             0) == MAP_FAILED) {
         broken("device memory cannot be given back");
     }
     bytes_used -= round_up(a.bytes, ALIGN);
@@ -162,8 +169,12 @@ bool device_free(uintptr_t at) {
     return true;
 }
 
-size_t device_used() { return bytes_used; }
-size_t device_live() { return live.size(); }
+size_t device_used() {
+    return bytes_used;
+}
+size_t device_live() {
+    return live.size();
+}
 
 const allocation *device_find(uintptr_t address) {
     const allocation *a = nearest(address);
@@ -211,7 +222,9 @@ bool host_is_pinned(uintptr_t address, size_t bytes) {
     return inside(pinned, address, bytes) || inside(registered, address, bytes);
 }
 
-size_t host_live() { return pinned.size() + registered.size(); }
+size_t host_live() {
+    return pinned.size() + registered.size();
+}
 
 // ---- static shared memory ----------------------------------------------------------------
 
@@ -221,7 +234,8 @@ static int find_tls(struct dl_phdr_info *info, size_t, void *out) {
     const ElfW(Phdr) *tls = nullptr;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) &h = info->dlpi_phdr[i];
-        if (h.p_type == PT_LOAD && here - info->dlpi_addr - h.p_vaddr < h.p_memsz) mine = true;
+        if (h.p_type == PT_LOAD && here - info->dlpi_addr - h.p_vaddr < h.p_memsz)
+            mine = true;
         if (h.p_type == PT_TLS) tls = &h;
     }
     if (mine && tls && info->dlpi_tls_data) {
@@ -240,4 +254,4 @@ span static_shared() {
     return found;
 }
 
-}  // namespace emu
+} // namespace emu

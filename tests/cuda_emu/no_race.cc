@@ -11,4 +11,4 @@ void note_epoch(bool) {}
 void note_fresh(uintptr_t, size_t) {}
 void note_filled(uintptr_t, size_t) {}
 void note_stacks(uintptr_t, size_t) {}
-}  // namespace emu
+} // namespace emu

@@ -23,7 +23,7 @@ uint16_t tug_to_f16(float f) {
     if (std::isnan(f)) return 0x7fff;
     if (a >= 65520.0f) return sign | 0x7c00;
     int e;
-    frexpf(a, &e);  // a = m * 2^e, m in [0.5, 1)
+    frexpf(a, &e); // a = m * 2^e, m in [0.5, 1)
     if (a < ldexpf(1.0f, -14)) return (uint16_t)(sign | (int)nearbyintf(ldexpf(a, 24)));
     // 11 bits; a carry into the next power of two is right by itself.
     const int m = (int)nearbyintf(ldexpf(a, 11 - e));
@@ -40,17 +40,17 @@ uint16_t tug_to_bf16(float f) {
 
 namespace {
 
-template <typename D>
-struct mma {
+template <typename D> struct mma {
     D *d;
     const unsigned *a, *b;
 };
 
-int8_t s8_at(unsigned v, int i) { return (int8_t)(v >> (8 * i)); }
+int8_t s8_at(unsigned v, int i) {
+    return (int8_t)(v >> (8 * i));
+}
 
 // k = 16 R: R pairs of registers of a, R of b.
-template <int R>
-void do_s8(void *const args[32], unsigned mask) {
+template <int R> void do_s8(void *const args[32], unsigned mask) {
     if (mask != ~0u) emu::broken("mma.sync by a part of a warp: %08x", mask);
     int8_t a[16][16 * R], b[16 * R][8];
     for (int lane = 0; lane < 32; lane++) {
@@ -76,8 +76,7 @@ void do_s8(void *const args[32], unsigned mask) {
 
 // The products are exact in f32, their sums are made in double: the hardware's order is
 // not documented.
-template <float (*value)(uint16_t)>
-void do_16(void *const args[32], unsigned mask) {
+template <float (*value)(uint16_t)> void do_16(void *const args[32], unsigned mask) {
     if (mask != ~0u) emu::broken("mma.sync by a part of a warp: %08x", mask);
     float a[16][16], b[16][8];
     for (int lane = 0; lane < 32; lane++) {
@@ -104,7 +103,9 @@ void do_16(void *const args[32], unsigned mask) {
     }
 }
 
-float bf16_value(uint16_t h) { return __uint_as_float((unsigned)h << 16); }
+float bf16_value(uint16_t h) {
+    return __uint_as_float((unsigned)h << 16);
+}
 
 // ---- ldmatrix --------------------------------------------------------------------------------
 
@@ -113,8 +114,7 @@ struct ldmatrix {
     const void *row;
 };
 
-template <int N, bool TRANS>
-void do_ldmatrix(void *const args[32], unsigned mask) {
+template <int N, bool TRANS> void do_ldmatrix(void *const args[32], unsigned mask) {
     if (mask != ~0u) emu::broken("ldmatrix by a part of a warp: %08x", mask);
     uint16_t m[N][8][8];
     for (int lane = 0; lane < 8 * N; lane++) {
@@ -141,7 +141,7 @@ void run_ldmatrix(const char *what, unsigned *r, const void *row) {
     emu::collective(what, ~0u, &l, do_ldmatrix<N, TRANS>);
 }
 
-}  // namespace
+} // namespace
 
 void tug_mma_s8(int d[4], const unsigned a[4], const unsigned b[2]) {
     mma<int> m = {d, a, b};
@@ -159,11 +159,15 @@ void tug_mma_bf16(float d[4], const unsigned a[4], const unsigned b[2]) {
     mma<float> m = {d, a, b};
     emu::collective("tug_mma_bf16", ~0u, &m, do_16<bf16_value>);
 }
-void tug_ldmatrix4(unsigned r[4], const void *row) { run_ldmatrix<4, false>("ldmatrix x4", r, row); }
+void tug_ldmatrix4(unsigned r[4], const void *row) {
+    run_ldmatrix<4, false>("ldmatrix x4", r, row);
+}
 void tug_ldmatrix4_trans(unsigned r[4], const void *row) {
     run_ldmatrix<4, true>("ldmatrix x4 trans", r, row);
 }
-void tug_ldmatrix2(unsigned r[2], const void *row) { run_ldmatrix<2, false>("ldmatrix x2", r, row); }
+void tug_ldmatrix2(unsigned r[2], const void *row) {
+    run_ldmatrix<2, false>("ldmatrix x2", r, row);
+}
 void tug_ldmatrix2_trans(unsigned r[2], const void *row) {
     run_ldmatrix<2, true>("ldmatrix x2 trans", r, row);
 }

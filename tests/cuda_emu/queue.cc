@@ -47,7 +47,9 @@ void run_copy(const op &o) {
     note_filled(o.dst, o.bytes);
 }
 
-volatile uint32_t *word(const op &o) { return reinterpret_cast<volatile uint32_t *>(o.dst); }
+volatile uint32_t *word(const op &o) {
+    return reinterpret_cast<volatile uint32_t *>(o.dst);
+}
 
 // True when the operation is complete.
 bool run_op(op *o);
@@ -71,7 +73,7 @@ bool run_graph(op *o) {
         op what = g.nodes[n].what;
         if (run_op(&what)) {
             o->done[n] = true;
-            o->ticket++;  // progress, for the caller
+            o->ticket++; // progress, for the caller
             return false;
         }
     }
@@ -92,7 +94,8 @@ bool run_op(op *o) {
         o->event->at = seconds();
         return true;
     case OP_WAIT_EVENT: return o->event->done >= o->ticket;
-    case OP_WAIT_VALUE: return (int32_t)(__atomic_load_n(word(*o), __ATOMIC_ACQUIRE) - o->value) >= 0;
+    case OP_WAIT_VALUE:
+        return (int32_t)(__atomic_load_n(word(*o), __ATOMIC_ACQUIRE) - o->value) >= 0;
     case OP_WRITE_VALUE:
         __atomic_store_n(word(*o), o->value, __ATOMIC_RELEASE);
         note_filled(o->dst, 4);
@@ -122,7 +125,7 @@ bool step_any() {
     return false;
 }
 
-}  // namespace
+} // namespace
 
 double seconds() {
     struct timespec t;
@@ -145,7 +148,8 @@ bool stream_exists(CUstream_st *s) {
 bool stream_destroy(CUstream_st *s) {
     for (size_t i = 0; i < streams.size(); i++) {
         if (streams[i] != s) continue;
-        run_until([](void *ud) { return static_cast<CUstream_st *>(ud)->queue.empty(); }, s);
+        run_until([](void *ud) { return static_cast<CUstream_st *>(ud)->queue.empty(); },
+                  s);
         streams.erase(streams.begin() + (long)i);
         delete s;
         return true;
@@ -153,7 +157,9 @@ bool stream_destroy(CUstream_st *s) {
     return false;
 }
 
-size_t stream_count() { return streams.size(); }
+size_t stream_count() {
+    return streams.size();
+}
 
 bool all_idle(void *) {
     for (const CUstream_st *s : streams) {
@@ -221,6 +227,8 @@ bool run_until(bool (*until)(void *), void *ud) {
     return true;
 }
 
-unsigned long launches(const char *name) { return name ? launch_count[name] : launch_total; }
+unsigned long launches(const char *name) {
+    return name ? launch_count[name] : launch_total;
+}
 
-}  // namespace emu
+} // namespace emu

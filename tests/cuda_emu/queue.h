@@ -16,7 +16,16 @@
 
 namespace emu {
 
-enum op_kind { OP_LAUNCH, OP_COPY, OP_SET, OP_RECORD, OP_WAIT_EVENT, OP_WAIT_VALUE, OP_WRITE_VALUE, OP_GRAPH };
+enum op_kind {
+    OP_LAUNCH,
+    OP_COPY,
+    OP_SET,
+    OP_RECORD,
+    OP_WAIT_EVENT,
+    OP_WAIT_VALUE,
+    OP_WRITE_VALUE,
+    OP_GRAPH
+};
 
 struct graph;
 
@@ -30,14 +39,14 @@ struct op {
     // copy, set
     uintptr_t dst = 0, src = 0;
     size_t bytes = 0;
-    std::shared_ptr<std::vector<char>> staged;  // of a copy from pageable memory
-    unsigned value = 0;  // also of the stream memory operations, at dst
+    std::shared_ptr<std::vector<char>> staged; // of a copy from pageable memory
+    unsigned value = 0; // also of the stream memory operations, at dst
     // events
     CUevent_st *event = nullptr;
-    unsigned long ticket = 0;  // of the recording it belongs to
+    unsigned long ticket = 0; // of the recording it belongs to
     // graph
     std::shared_ptr<const graph> g;
-    std::vector<bool> done;  // nodes of this launch
+    std::vector<bool> done; // nodes of this launch
 };
 
 struct node {
@@ -54,18 +63,18 @@ struct capture {
     bool ended;
 };
 
-}  // namespace emu
+} // namespace emu
 
 struct CUstream_st {
     std::deque<emu::op> queue;
-    std::shared_ptr<emu::capture> cap;  // while capturing
-    std::vector<int> cap_after;         // nodes that the next one comes after
+    std::shared_ptr<emu::capture> cap; // while capturing
+    std::vector<int> cap_after;        // nodes that the next one comes after
 };
 struct CUevent_st {
-    unsigned long recorded = 0, done = 0;  // tickets
-    double at = 0;                         // seconds
+    unsigned long recorded = 0, done = 0; // tickets
+    double at = 0;                        // seconds
     bool timing = true;
-    std::shared_ptr<emu::capture> cap;  // when recorded last in a capture
+    std::shared_ptr<emu::capture> cap; // when recorded last in a capture
     std::vector<int> cap_after;
 };
 struct CUgraph_st {
@@ -87,22 +96,22 @@ struct options {
     double watchdog = 20;
 };
 extern options opt;
-extern std::recursive_mutex lock;  // held in every driver call
+extern std::recursive_mutex lock; // held in every driver call
 
 CUstream_st *stream_create();
-bool stream_destroy(CUstream_st *s);  // what is queued runs first
+bool stream_destroy(CUstream_st *s); // what is queued runs first
 bool stream_exists(CUstream_st *s);
 size_t stream_count();
-void drop_all();                     // what is queued never runs: the device failed
-bool all_idle(void *);                 // nothing is queued anywhere
-void end_capture(const std::shared_ptr<capture> &cap);  // no stream is part of it any more
-void enqueue(CUstream_st *s, op o);  // or into the capture
-void let_run();                      // what the schedule allows at a driver call
+void drop_all();       // what is queued never runs: the device failed
+bool all_idle(void *); // nothing is queued anywhere
+void end_capture(const std::shared_ptr<capture> &cap); // no stream is part of it any more
+void enqueue(CUstream_st *s, op o);                    // or into the capture
+void let_run(); // what the schedule allows at a driver call
 // Runs until `until` says so; true.  False: nothing can go on and the watchdog is over.
 bool run_until(bool (*until)(void *), void *ud);
 unsigned long launches(const char *name);
 double seconds();
 
-}  // namespace emu
+} // namespace emu
 
 #endif

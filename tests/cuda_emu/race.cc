@@ -26,10 +26,10 @@ struct reader {
     uint16_t thread, warp_epoch;
 };
 struct cell {
-    uint32_t w_epoch;  // 0: never written
+    uint32_t w_epoch; // 0: never written
     uint16_t w_thread, w_warp_epoch;
     uint32_t r_epoch;
-    reader r[2];  // the last two that differ
+    reader r[2]; // the last two that differ
     uint8_t n_readers, w_atomic;
 };
 
@@ -41,7 +41,7 @@ struct region {
 uint32_t epoch = 1, launch_first, block_first;
 region device, dynamic, statics;
 span stacks;
-std::vector<span> library;  // this library's own variables and constants
+std::vector<span> library; // this library's own variables and constants
 
 cell *make_cells(size_t bytes) {
     void *p = mmap(nullptr, bytes * sizeof(cell), PROT_READ | PROT_WRITE,
@@ -59,11 +59,13 @@ int list_segments(struct dl_phdr_info *info, size_t, void *) {
     bool mine = false;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) &h = info->dlpi_phdr[i];
-        mine = mine || (h.p_type == PT_LOAD && here - info->dlpi_addr - h.p_vaddr < h.p_memsz);
+        mine = mine ||
+               (h.p_type == PT_LOAD && here - info->dlpi_addr - h.p_vaddr < h.p_memsz);
     }
     for (int i = 0; mine && i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) &h = info->dlpi_phdr[i];
-        if (h.p_type == PT_LOAD) library.push_back({info->dlpi_addr + h.p_vaddr, h.p_memsz});
+        if (h.p_type == PT_LOAD)
+            library.push_back({info->dlpi_addr + h.p_vaddr, h.p_memsz});
     }
     return mine;
 }
@@ -120,7 +122,8 @@ void check_reads_before(const cell &c, const where &w, access a, bool shared) {
     } else if (c.r_epoch == epoch) {
         for (int i = 0; i < c.n_readers; i++) {
             if (meets(c.r[i].thread, c.r[i].warp_epoch)) {
-                tell(w, a, "another thread read them with no barrier between", c.r[i].thread);
+                tell(w, a, "another thread read them with no barrier between",
+                     c.r[i].thread);
             }
         }
     }
@@ -164,16 +167,18 @@ void look_at(const void *p, size_t bytes, access a, const void *code) {
     if (!c) {
         shared = false;
         c = find_in(device, w.at);
-        if (c && !device_find(w.at)) tell(w, a, "they are in no allocation or behind the end of one", -1);
+        if (c && !device_find(w.at))
+            tell(w, a, "they are in no allocation or behind the end of one", -1);
     }
     if (!c) {
-        if (!is_harmless(w.at, bytes)) tell(w, a, "they are host memory and not pinned", -1);
+        if (!is_harmless(w.at, bytes))
+            tell(w, a, "they are host memory and not pinned", -1);
         return;
     }
     for (size_t i = 0; i < bytes; i++) touch(c + i, w, a, shared);
 }
 
-}  // namespace
+} // namespace
 
 void note(const void *p, size_t bytes, access a) {
     look_at(p, bytes, a, __builtin_return_address(0));
@@ -205,28 +210,46 @@ void note_filled(uintptr_t at, size_t bytes) {
     for (size_t i = 0; c && i < bytes; i++) c[i] = {epoch, 0, 0, 0, {}, 0, 0};
 }
 
-void note_stacks(uintptr_t at, size_t bytes) { stacks = {at, bytes}; }
+void note_stacks(uintptr_t at, size_t bytes) {
+    stacks = {at, bytes};
+}
 
-}  // namespace emu
+} // namespace emu
 
 // ---- what the compiler calls -----------------------------------------------------------------
 
-#define HOOK extern "C" __attribute__((visibility("hidden")))
+#define HOOK          extern "C" __attribute__((visibility("hidden")))
 #define LOOK(p, n, a) emu::look_at((p), (n), emu::a, __builtin_return_address(0))
-#define SIZED(n)                                                      \
-    HOOK void __tsan_read##n(void *p) { LOOK(p, n, READ); }           \
-    HOOK void __tsan_write##n(void *p) { LOOK(p, n, WRITE); }         \
-    HOOK void __tsan_volatile_read##n(void *p) { LOOK(p, n, READ); }  \
-    HOOK void __tsan_volatile_write##n(void *p) { LOOK(p, n, WRITE); } \
-    HOOK void __tsan_unaligned_read##n(void *p) { LOOK(p, n, READ); } \
-    HOOK void __tsan_unaligned_write##n(void *p) { LOOK(p, n, WRITE); }
+#define SIZED(n)                                   \
+    HOOK void __tsan_read##n(void *p) {            \
+        LOOK(p, n, READ);                          \
+    }                                              \
+    HOOK void __tsan_write##n(void *p) {           \
+        LOOK(p, n, WRITE);                         \
+    }                                              \
+    HOOK void __tsan_volatile_read##n(void *p) {   \
+        LOOK(p, n, READ);                          \
+    }                                              \
+    HOOK void __tsan_volatile_write##n(void *p) {  \
+        LOOK(p, n, WRITE);                         \
+    }                                              \
+    HOOK void __tsan_unaligned_read##n(void *p) {  \
+        LOOK(p, n, READ);                          \
+    }                                              \
+    HOOK void __tsan_unaligned_write##n(void *p) { \
+        LOOK(p, n, WRITE);                         \
+    }
 SIZED(1)
 SIZED(2)
 SIZED(4)
 SIZED(8)
 SIZED(16)
-HOOK void __tsan_read_range(void *p, size_t n) { LOOK(p, n, READ); }
-HOOK void __tsan_write_range(void *p, size_t n) { LOOK(p, n, WRITE); }
+HOOK void __tsan_read_range(void *p, size_t n) {
+    LOOK(p, n, READ);
+}
+HOOK void __tsan_write_range(void *p, size_t n) {
+    LOOK(p, n, WRITE);
+}
 HOOK void *__tsan_memcpy(void *d, const void *s, size_t n) {
     LOOK(s, n, READ);
     LOOK(d, n, WRITE);

@@ -18,10 +18,10 @@
 
 #define __host__
 #define __device__
-#define __global__ static
-#define __constant__ static const
+#define __global__      static
+#define __constant__    static const
 #define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__ __attribute__((noinline))
+#define __noinline__    __attribute__((noinline))
 #define __restrict__ __restrict
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
@@ -40,18 +40,26 @@
 #endif
 
 #define threadIdx (emu::thread_idx)
-#define blockIdx (emu::block_idx)
-#define blockDim (emu::block_dim)
-#define gridDim (emu::grid_dim)
-#define warpSize 32
+#define blockIdx  (emu::block_idx)
+#define blockDim  (emu::block_dim)
+#define gridDim   (emu::grid_dim)
+#define warpSize  32
 
 // ---- vectors -------------------------------------------------------------------------------
 
-#define EMU_VECTOR(T, name, a2, a4)                                                           \
-    struct alignas(a2) name##2 { T x, y; };                                                   \
-    struct alignas(a4) name##4 { T x, y, z, w; };                                             \
-    static inline name##2 make_##name##2(T x, T y) { return {x, y}; }                         \
-    static inline name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
+#define EMU_VECTOR(T, name, a2, a4)                            \
+    struct alignas(a2) name##2 {                               \
+        T x, y;                                                \
+    };                                                         \
+    struct alignas(a4) name##4 {                               \
+        T x, y, z, w;                                          \
+    };                                                         \
+    static inline name##2 make_##name##2(T x, T y) {           \
+        return {x, y};                                         \
+    }                                                          \
+    static inline name##4 make_##name##4(T x, T y, T z, T w) { \
+        return {x, y, z, w};                                   \
+    }
 EMU_VECTOR(signed char, char, 2, 4)
 EMU_VECTOR(unsigned char, uchar, 2, 4)
 EMU_VECTOR(short, short, 4, 8)
@@ -62,7 +70,9 @@ EMU_VECTOR(float, float, 8, 16)
 
 // ---- synchronisation -----------------------------------------------------------------------
 
-static inline void __syncthreads() { emu::barrier(); }
+static inline void __syncthreads() {
+    emu::barrier();
+}
 static inline void __syncwarp(unsigned mask = ~0u) {
     emu::collective("__syncwarp", mask, nullptr, nullptr, true);
 }
@@ -75,14 +85,15 @@ static inline void __threadfence_system() {}
 namespace emu {
 struct shuffle {
     uint64_t value, result;
-    int source;  // a lane, <0: its own
+    int source; // a lane, <0: its own
 };
 static inline void do_shuffle(void *const args[32], unsigned) {
     for (int i = 0; i < 32; i++) {
         shuffle *s = static_cast<shuffle *>(args[i]);
         if (!s) continue;
         const int from = s->source < 0 ? i : s->source;
-        if (!args[from]) broken("a shuffle reads lane %d, which is not in the mask", from);
+        if (!args[from])
+            broken("a shuffle reads lane %d, which is not in the mask", from);
         s->result = static_cast<shuffle *>(args[from])->value;
     }
 }
@@ -112,17 +123,19 @@ static inline void do_vote(void *const args[32], unsigned) {
         if (args[i]) static_cast<vote *>(args[i])->result = all;
     }
 }
-}  // namespace emu
+} // namespace emu
 
 template <typename T>
 static inline T __shfl_sync(unsigned mask, T v, int from, int width = 32) {
     const int lane = (int)emu::lane_id();
-    return emu::shuffle_from("__shfl_sync", mask, v, lane / width * width + (from & (width - 1)));
+    return emu::shuffle_from("__shfl_sync", mask, v,
+                             lane / width * width + (from & (width - 1)));
 }
 template <typename T>
 static inline T __shfl_xor_sync(unsigned mask, T v, int bits, int width = 32) {
     const int lane = (int)emu::lane_id();
-    return emu::shuffle_from("__shfl_xor_sync", mask, v, emu::inside(lane, width, lane ^ bits));
+    return emu::shuffle_from("__shfl_xor_sync", mask, v,
+                             emu::inside(lane, width, lane ^ bits));
 }
 template <typename T>
 static inline T __shfl_down_sync(unsigned mask, T v, unsigned by, int width = 32) {
@@ -133,29 +146,34 @@ static inline T __shfl_down_sync(unsigned mask, T v, unsigned by, int width = 32
 template <typename T>
 static inline T __shfl_up_sync(unsigned mask, T v, unsigned by, int width = 32) {
     const int lane = (int)emu::lane_id();
-    return emu::shuffle_from("__shfl_up_sync", mask, v, emu::inside(lane, width, lane - (int)by));
+    return emu::shuffle_from("__shfl_up_sync", mask, v,
+                             emu::inside(lane, width, lane - (int)by));
 }
 static inline unsigned __ballot_sync(unsigned mask, int yes) {
     emu::vote v = {yes != 0, 0};
     emu::collective("__ballot_sync", mask, &v, emu::do_vote);
     return v.result;
 }
-static inline int __any_sync(unsigned mask, int yes) { return __ballot_sync(mask, yes) != 0; }
-static inline int __all_sync(unsigned mask, int yes) { return __ballot_sync(mask, !yes) == 0; }
+static inline int __any_sync(unsigned mask, int yes) {
+    return __ballot_sync(mask, yes) != 0;
+}
+static inline int __all_sync(unsigned mask, int yes) {
+    return __ballot_sync(mask, !yes) == 0;
+}
 
 // ---- atomics: one thread runs at a time, so plain code is atomic -------------------------------
 
-#define EMU_ATOMIC(T, name, next)                                                              \
-    __attribute__((no_sanitize("thread"))) static inline T name(T *p, T v) {                   \
-        emu::note(p, sizeof *p, emu::ATOMIC);                                                  \
-        const T old = *p;                                                                      \
-        *p = (next);                                                                           \
-        return old;                                                                            \
+#define EMU_ATOMIC(T, name, next)                                            \
+    __attribute__((no_sanitize("thread"))) static inline T name(T *p, T v) { \
+        emu::note(p, sizeof *p, emu::ATOMIC);                                \
+        const T old = *p;                                                    \
+        *p = (next);                                                         \
+        return old;                                                          \
     }
-#define EMU_ATOMICS(T)                                                                         \
-    EMU_ATOMIC(T, atomicAdd, (T)(old + v))                                                     \
-    EMU_ATOMIC(T, atomicMax, old > v ? old : v)                                                \
-    EMU_ATOMIC(T, atomicMin, old < v ? old : v)                                                \
+#define EMU_ATOMICS(T)                          \
+    EMU_ATOMIC(T, atomicAdd, (T)(old + v))      \
+    EMU_ATOMIC(T, atomicMax, old > v ? old : v) \
+    EMU_ATOMIC(T, atomicMin, old < v ? old : v) \
     EMU_ATOMIC(T, atomicExch, v)
 EMU_ATOMICS(int)
 EMU_ATOMICS(unsigned)
@@ -174,53 +192,105 @@ __attribute__((no_sanitize("thread"))) static inline T atomicCAS(T *p, T expecte
 
 // ---- arithmetic --------------------------------------------------------------------------------
 
-template <typename T>
-static inline T emu_bits(uint32_t v) {
+template <typename T> static inline T emu_bits(uint32_t v) {
     static_assert(sizeof(T) == 4, "");
     T r;
     memcpy(&r, &v, 4);
     return r;
 }
-static inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return u; }
-static inline int __float_as_int(float f) { return (int)__float_as_uint(f); }
-static inline float __uint_as_float(unsigned u) { return emu_bits<float>(u); }
-static inline float __int_as_float(int i) { return emu_bits<float>((unsigned)i); }
-static inline int __float2int_rn(float f) { return (int)nearbyintf(f); }
-static inline int __float2int_rz(float f) { return (int)f; }
-static inline float __int2float_rn(int i) { return (float)i; }
-static inline float __fmul_rn(float a, float b) { volatile float r = a * b; return r; }
-static inline float __fadd_rn(float a, float b) { volatile float r = a + b; return r; }
-static inline float __fsub_rn(float a, float b) { volatile float r = a - b; return r; }
-static inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-static inline float __fdividef(float a, float b) { return a / b; }
-static inline float __frcp_rn(float a) { return 1.0f / a; }
-static inline float __frsqrt_rn(float a) { return 1.0f / sqrtf(a); }
-static inline float rsqrtf(float a) { return 1.0f / sqrtf(a); }
-static inline float __saturatef(float a) { return a < 0 ? 0 : a > 1 ? 1 : a; }
+static inline unsigned __float_as_uint(float f) {
+    unsigned u;
+    memcpy(&u, &f, 4);
+    return u;
+}
+static inline int __float_as_int(float f) {
+    return (int)__float_as_uint(f);
+}
+static inline float __uint_as_float(unsigned u) {
+    return emu_bits<float>(u);
+}
+static inline float __int_as_float(int i) {
+    return emu_bits<float>((unsigned)i);
+}
+static inline int __float2int_rn(float f) {
+    return (int)nearbyintf(f);
+}
+static inline int __float2int_rz(float f) {
+    return (int)f;
+}
+static inline float __int2float_rn(int i) {
+    return (float)i;
+}
+static inline float __fmul_rn(float a, float b) {
+    volatile float r = a * b;
+    return r;
+}
+static inline float __fadd_rn(float a, float b) {
+    volatile float r = a + b;
+    return r;
+}
+static inline float __fsub_rn(float a, float b) {
+    volatile float r = a - b;
+    return r;
+}
+static inline float __fmaf_rn(float a, float b, float c) {
+    return fmaf(a, b, c);
+}
+static inline float __fdividef(float a, float b) {
+    return a / b;
+}
+static inline float __frcp_rn(float a) {
+    return 1.0f / a;
+}
+static inline float __frsqrt_rn(float a) {
+    return 1.0f / sqrtf(a);
+}
+static inline float rsqrtf(float a) {
+    return 1.0f / sqrtf(a);
+}
+static inline float __saturatef(float a) {
+    return a < 0 ? 0 : a > 1 ? 1 : a;
+}
 // glibc declares functions of these names.
-#define __expf(x) expf(x)
-#define __logf(x) logf(x)
-#define __exp2f(x) exp2f(x)
+#define __expf(x)    expf(x)
+#define __logf(x)    logf(x)
+#define __exp2f(x)   exp2f(x)
 #define __powf(x, y) powf(x, y)
-#define __sinf(x) sinf(x)
-#define __cosf(x) cosf(x)
+#define __sinf(x)    sinf(x)
+#define __cosf(x)    cosf(x)
 
-#define EMU_MINMAX(T)                                                      \
-    static inline T min(T a, T b) { return b < a ? b : a; }                \
-    static inline T max(T a, T b) { return a < b ? b : a; }
+#define EMU_MINMAX(T)               \
+    static inline T min(T a, T b) { \
+        return b < a ? b : a;       \
+    }                               \
+    static inline T max(T a, T b) { \
+        return a < b ? b : a;       \
+    }
 EMU_MINMAX(int)
 EMU_MINMAX(unsigned)
 EMU_MINMAX(long)
 EMU_MINMAX(unsigned long)
 EMU_MINMAX(long long)
 EMU_MINMAX(unsigned long long)
-static inline float min(float a, float b) { return fminf(a, b); }
-static inline float max(float a, float b) { return fmaxf(a, b); }
+static inline float min(float a, float b) {
+    return fminf(a, b);
+}
+static inline float max(float a, float b) {
+    return fmaxf(a, b);
+}
 
-static inline int __popc(unsigned v) { return __builtin_popcount(v); }
-static inline int __clz(int v) { return v ? __builtin_clz((unsigned)v) : 32; }
-static inline int __ffs(int v) { return __builtin_ffs(v); }
-static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
+static inline int __popc(unsigned v) {
+    return __builtin_popcount(v);
+}
+static inline int __clz(int v) {
+    return v ? __builtin_clz((unsigned)v) : 32;
+}
+static inline int __ffs(int v) {
+    return __builtin_ffs(v);
+}
+static inline unsigned __umulhi(unsigned a, unsigned b) {
+    return (unsigned)((uint64_t)a * b >> 32);
+}
 static inline unsigned __byte_perm(unsigned x, unsigned y, unsigned s) {
     const uint64_t v = (uint64_t)y << 32 | x;
     unsigned r = 0;
@@ -238,7 +308,9 @@ static inline unsigned __funnelshift_l(unsigned lo, unsigned hi, unsigned by) {
 static inline unsigned __funnelshift_r(unsigned lo, unsigned hi, unsigned by) {
     return (unsigned)(((uint64_t)hi << 32 | lo) >> (by & 31));
 }
-static inline int8_t emu_byte(int v, int i) { return (int8_t)((unsigned)v >> (8 * i)); }
+static inline int8_t emu_byte(int v, int i) {
+    return (int8_t)((unsigned)v >> (8 * i));
+}
 static inline int __dp4a(int a, int b, int c) {
     for (int i = 0; i < 4; i++) c += emu_byte(a, i) * emu_byte(b, i);
     return c;
@@ -247,25 +319,35 @@ static inline unsigned __dp4a(unsigned a, unsigned b, unsigned c) {
     for (int i = 0; i < 4; i++) c += (a >> (8 * i) & 255) * (b >> (8 * i) & 255);
     return c;
 }
-#define EMU_BYTES(name, expr)                                                                 \
-    static inline unsigned name(unsigned a, unsigned b) {                                     \
-        unsigned r = 0;                                                                       \
-        for (int i = 0; i < 4; i++) {                                                         \
-            const int x = emu_byte((int)a, i), y = emu_byte((int)b, i);                       \
-            r |= ((unsigned)(expr) & 255u) << (8 * i);                                        \
-        }                                                                                     \
-        return r;                                                                             \
+#define EMU_BYTES(name, expr)                                           \
+    static inline unsigned name(unsigned a, unsigned b) {               \
+        unsigned r = 0;                                                 \
+        for (int i = 0; i < 4; i++) {                                   \
+            const int x = emu_byte((int)a, i), y = emu_byte((int)b, i); \
+            r |= ((unsigned)(expr)&255u) << (8 * i);                    \
+        }                                                               \
+        return r;                                                       \
     }
-static inline int emu_sat8(int v) { return v < -128 ? -128 : v > 127 ? 127 : v; }
+static inline int emu_sat8(int v) {
+    return v < -128 ? -128 : v > 127 ? 127 : v;
+}
 EMU_BYTES(__vadd4, x + y)
 EMU_BYTES(__vsub4, x - y)
 EMU_BYTES(__vsubss4, emu_sat8(x - y))
 EMU_BYTES(__vcmpeq4, x == y ? 255 : 0)
 EMU_BYTES(__vcmpne4, x != y ? 255 : 0)
 
-template <typename T> static inline T __ldg(const T *p) { return *p; }
-template <typename T> static inline T __ldcs(const T *p) { return *p; }
-template <typename T> static inline T __ldcg(const T *p) { return *p; }
-template <typename T> static inline void __stcs(T *p, T v) { *p = v; }
+template <typename T> static inline T __ldg(const T *p) {
+    return *p;
+}
+template <typename T> static inline T __ldcs(const T *p) {
+    return *p;
+}
+template <typename T> static inline T __ldcg(const T *p) {
+    return *p;
+}
+template <typename T> static inline void __stcs(T *p, T v) {
+    *p = v;
+}
 
 #endif

@@ -5,16 +5,17 @@
 
 #include "cuda_emu/shim.h"
 
-#define TUG_KERNEL(name, type, threads)                                               \
-    static void name(const type &a);                                                  \
-    static const emu::kernel name##_entry(#name, sizeof(type), threads, [](const void *p) { \
-        name(*static_cast<const type *>(p));                                          \
-    });                                                                               \
+#define TUG_KERNEL(name, type, threads)                              \
+    static void name(const type &a);                                 \
+    static const emu::kernel name##_entry(                           \
+        #name, sizeof(type), threads,                                \
+        [](const void *p) { name(*static_cast<const type *>(p)); }); \
     static void name(const type &a)
 
 #define TUG_KERNEL_BLOCKS(name, type, threads, blocks) TUG_KERNEL(name, type, threads)
 
-#define TUG_DYNAMIC_SHARED(T, name) T *const name = static_cast<T *>(emu::dynamic_shared())
+#define TUG_DYNAMIC_SHARED(T, name) \
+    T *const name = static_cast<T *>(emu::dynamic_shared())
 
 float tug_f16(uint16_t h);
 uint16_t tug_to_f16(float f);
@@ -22,7 +23,9 @@ uint16_t tug_to_bf16(float f);
 static inline unsigned tug_to_f16x2(float lo, float hi) {
     return tug_to_f16(lo) | (unsigned)tug_to_f16(hi) << 16;
 }
-static inline float tug_exp2(float x) { return exp2f(x); }
+static inline float tug_exp2(float x) {
+    return exp2f(x);
+}
 
 void tug_mma_s8(int d[4], const unsigned a[4], const unsigned b[2]);
 void tug_mma_s8_k16(int d[4], const unsigned a[2], unsigned b);
@@ -42,9 +45,10 @@ static inline void tug_cp_async(void *dst, const void *src, unsigned n_src = BYT
     static_assert(BYTES == 4 || BYTES == 8, "16: tug_cp_async16");
     emu::copy_async(dst, src, BYTES, n_src);
 }
-static inline void tug_cp_commit() { emu::copy_commit(); }
-template <int N>
-static inline void tug_cp_wait() {
+static inline void tug_cp_commit() {
+    emu::copy_commit();
+}
+template <int N> static inline void tug_cp_wait() {
     emu::copy_wait(N);
 }
 

@@ -3,8 +3,7 @@
 #ifndef TUG_KERNELS_CUDA_CACHE_CUH
 #define TUG_KERNELS_CUDA_CACHE_CUH
 
-#include "kernels/cuda/device.cuh"
-#include "kernels/cuda/weights.cuh"
+#include "kernels/cuda/words.cuh"
 
 enum { Q8_0_ELEMS = 32, Q8_0_BYTES = 34 };
 

@@ -1,6 +1,6 @@
 // probe.cu - what the device reaches when it does nothing else: the limits that kernels are
 // held against.  SPDX-License-Identifier: MIT
-#include "kernels/cuda/weights.cuh"
+#include "kernels/cuda/words.cuh"
 
 enum { THREADS = 256 };
 

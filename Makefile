@@ -84,6 +84,7 @@ EMU_CU    := $(CUDA_SRC) tests/cuda_emu/selftest.cu
 EMU_PLAIN := $(EMU_SRC:%.cc=$(B)/%.o) $(EMU)/no_race.o $(EMU_CU:%.cu=$(EMU)/%.o)
 EMU_RACE  := $(EMU_SRC:%.cc=$(B)/%.o) $(EMU)/race.o $(EMU_CU:%.cu=$(EMU)/race/%.o)
 CUDA_TESTS := $(filter $(B)/tests/cuda/%,$(TESTS))
+CPU_TESTS  := $(filter-out $(CUDA_TESTS),$(TESTS))
 KERNEL_TESTS := $(filter %/test_emu $(B)/tests/cuda/test_cuda_%,$(TESTS))
 
 # A benchmark is bench/bench_<name>.c; other bench/*.c are linked into every one.
@@ -216,24 +217,33 @@ $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 # It times the chunked delta rule of the tests against the recurrence.
 $(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 
-tests: $(TESTS) emu $(PROGS) $(B)/tug $(B)/tests/tug-scripted $(B)/tests/tug-gpu
+tests: $(CPU_TESTS) $(PROGS) $(B)/tug $(B)/tests/tug-scripted
+gpu-tests: $(CUDA_TESTS) emu $(B)/tug $(B)/tests/tug-gpu
 bench: $(BENCHES)
 fuzz: $(FUZZERS)
 emu: $(EMU)/libcuda.so.1 $(EMU)/race/libcuda.so.1
 
-CLI_TESTS := $(sort $(wildcard tests/cli/*.py))
+GPU_CLI_TESTS := tests/cli/test_gpu.py
+CLI_TESTS := $(filter-out $(GPU_CLI_TESTS),$(sort $(wildcard tests/cli/*.py)))
 
 check: tests
 	$(Q)python3 tools/check_layers.py
 	$(Q)sh tools/check_isa_objs.sh $(B)
+	$(Q)TUG=$(B)/tug python3 tests/run.py --jobs 2 $(if $(TOTALS),--totals $(TOTALS)) \
+	    $(CPU_TESTS) --alone $(CLI_TESTS)
+
+# The GPU path on the emulated driver; then its kernels again, watched for races.
+check-gpu: gpu-tests
+	$(Q)TUG=$(B)/tug LD_LIBRARY_PATH=$(EMU) python3 tests/run.py --jobs 2 \
+	    $(if $(TOTALS),--totals $(TOTALS)) $(CUDA_TESTS) --alone $(GPU_CLI_TESTS)
+
+check-races: gpu-tests
 	$(Q)LD_LIBRARY_PATH=$(EMU)/race TUG_EMU=order=reversed python3 tests/run.py --jobs 2 \
 	    $(if $(TOTALS),--totals $(TOTALS)) $(KERNEL_TESTS)
-	$(Q)TUG=$(B)/tug LD_LIBRARY_PATH=$(EMU) python3 tests/run.py --jobs 2 \
-	    $(if $(TOTALS),--totals $(TOTALS)) $(TESTS) --alone $(CLI_TESTS)
 
 clean:
 	rm -rf build build-*
 
-.PHONY: all tests check bench fuzz cuda emu clean
+.PHONY: all tests gpu-tests check check-gpu check-races bench fuzz cuda emu clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

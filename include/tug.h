@@ -56,9 +56,9 @@ typedef enum tug_kv_cache_type {
 } tug_kv_cache_type;
 
 typedef struct tug_model_params {
-    const char *path;         /* first (or only) part of the GGUF */
-    int n_threads;            /* 0: all processors this process may use */
-    const char *cpu_level;    /* NULL or "auto", "ref", "avx2", "avx512" */
+    const char *path;      /* first (or only) part of the GGUF */
+    int n_threads;         /* 0: all processors this process may use */
+    const char *cpu_level; /* NULL or "auto", "ref", "avx2", "avx512" */
     /* The GPU that computes with the CPU: its number, "0"; NULL or "none": the CPU alone. */
     const char *gpu;
     uint64_t vram_bytes; /* the most to take of its memory, beside what the driver itself

@@ -11,7 +11,7 @@
 #include "model/weights.h"
 
 typedef enum tug_pack_scope {
-    TUG_PACK_ALL,  /* what is better packed; the rest stays in the file's map */
+    TUG_PACK_ALL,     /* what is better packed; the rest stays in the file's map */
     TUG_PACK_EXPERTS, /* the same of routed experts only: the others are not on the host */
     TUG_PACK_DENSE /* everything but routed experts, which are left alone; nothing that is
                       used per token stays in the map */

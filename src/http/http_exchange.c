@@ -207,11 +207,13 @@ tug_status tug_http_begin_stream(tug_http_exchange *x, int status,
 tug_status tug_http_write(tug_http_exchange *x, tug_str bytes, tug_err *err) {
     pthread_mutex_lock(&x->lock);
     tug_status s = TUG_OK;
-    if (atomic_load(&x->gone) || !x->conn) {
+    /* The end first: an exchange that was sent whole has no client either. */
+    if (atomic_load(&x->ended)) {
+        s = TUG_FAIL(err, TUG_ESTATE, "a stream is not written after its end");
+    } else if (atomic_load(&x->gone) || !x->conn) {
         s = TUG_FAIL(err, TUG_ECANCELED, "the client is gone");
-    } else if (!x->answered || atomic_load(&x->ended)) {
-        s = TUG_FAIL(err, TUG_ESTATE,
-                     "a stream is written between its begin and its end");
+    } else if (!x->answered) {
+        s = TUG_FAIL(err, TUG_ESTATE, "a stream is not written before its begin");
     } else if (bytes.n > 0) {
         s = push(x, bytes, err);
         if (s == TUG_OK) resume(x);

@@ -125,6 +125,25 @@ uint64_t tug_limits_probe_bytes(const tug_limits_probe *probe);
 /* Measures, about 50 ms: the machine as it is now, with whatever else runs on it. */
 tug_limits tug_limits_probe_run(tug_limits_probe *probe);
 
+/* What the model's kernels do of the int8 peak in a batch, by the weights' type. */
+typedef enum tug_product {
+    TUG_PRODUCT_Q3_K,
+    TUG_PRODUCT_Q4_K,
+    TUG_PRODUCT_Q5_K,
+    TUG_PRODUCT_Q6_K,
+    TUG_PRODUCT_Q8_0,
+    TUG_PRODUCTS
+} tug_product;
+
+typedef struct tug_product_speed {
+    double macs_s;       /* multiply-adds of all threads, a token more */
+    double setup_tokens; /* what a matrix costs once, as so many tokens */
+} tug_product_speed;
+
+/* Measures, about 0.2 s, into out (TUG_PRODUCTS,); a probe without a model only. */
+TUG_NODISCARD tug_status tug_limits_probe_products(tug_limits_probe *probe,
+                                                   tug_product_speed *out, tug_err *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -237,12 +237,19 @@ static tug_status probe_cpu(tug_plan_machine *m, tug_err *err) {
         if (l.f32_macs_s > m->f32_macs_s) m->f32_macs_s = l.f32_macs_s;
     } while (tug_now() - start < 1.0);
     const double seconds = tug_now() - start;
+    _Static_assert((int)TUG_PRODUCTS == (int)TUG_PLAN_INT8_KINDS, "in the same order");
+    tug_product_speed speed[TUG_PRODUCTS];
+    const tug_status s = tug_limits_probe_products(probe, speed, err);
+    for (int i = 0; s == TUG_OK && i < TUG_PRODUCTS; i++) {
+        m->product_macs_s[i] = speed[i].macs_s;
+        m->setup_tokens[i] = speed[i].setup_tokens;
+    }
     if (metered && tug_plan_joules(power, &after) && after > before) {
         m->watts = (after - before) / seconds; /* counters wrap: then nothing is known */
     }
     tug_limits_probe_destroy(&probe);
     m->assumed &= ~(unsigned)(TUG_PLAN_ASSUMED_RAM | TUG_PLAN_ASSUMED_CPU);
-    return TUG_OK;
+    return s;
 }
 
 static tug_status probe_disk(tug_plan_machine *m, const char *path, tug_err *err) {

@@ -194,3 +194,17 @@ tug_limits tug_limits_probe_run(tug_limits_probe *probe) {
     l.cache_bytes = (double)probe->cache_bytes;
     return l;
 }
+
+tug_status tug_limits_probe_products(tug_limits_probe *probe, tug_product_speed *out,
+                                     tug_err *err) {
+    static const tug_type types[TUG_PRODUCTS] = {[TUG_PRODUCT_Q3_K] = TUG_TYPE_Q3_K,
+                                                 [TUG_PRODUCT_Q4_K] = TUG_TYPE_Q4_K,
+                                                 [TUG_PRODUCT_Q5_K] = TUG_TYPE_Q5_K,
+                                                 [TUG_PRODUCT_Q6_K] = TUG_TYPE_Q6_K,
+                                                 [TUG_PRODUCT_Q8_0] = TUG_TYPE_Q8_0};
+    TUG_CHECK(probe->own); /* a model's work space is not for this */
+    for (int i = 0; i < TUG_PRODUCTS; i++) {
+        TUG_TRY(tug_backend_measure_products(probe->own, types[i], &out[i], err));
+    }
+    return TUG_OK;
+}

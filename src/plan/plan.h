@@ -41,6 +41,18 @@ typedef enum tug_plan_kv {
     TUG_PLAN_KVS
 } tug_plan_kv;
 
+/* Products, by what kernels do them. */
+typedef enum tug_plan_kind {
+    TUG_PLAN_Q3_K, /* and types of fewer bits */
+    TUG_PLAN_Q4_K, /* and others of 4 bits */
+    TUG_PLAN_Q5_K,
+    TUG_PLAN_Q6_K,
+    TUG_PLAN_Q8_0,
+    TUG_PLAN_INT8_KINDS,
+    TUG_PLAN_F32 = TUG_PLAN_INT8_KINDS,
+    TUG_PLAN_KINDS
+} tug_plan_kind;
+
 typedef struct tug_plan_model {
     char name[96];
     tug_synth_spec spec; /* its sizes; spec.mix NULL: types of no preset */
@@ -55,10 +67,9 @@ typedef struct tug_plan_model {
     int n_attn_layer;
     /* Multiply-adds of one token without the head, and of one routed expert. */
     double dense_macs, expert_macs;
-    /* The same as the processor does them, by part.  A second digit of an activation is a second one, and types
-     * whose kernels take longer count for more. */
-    double part_int8[TUG_PLAN_PARTS], part_f32[TUG_PLAN_PARTS];
-    double expert_int8, expert_f32;
+    /* The same as the processor does them, by part and kind: a second digit of an
+     * activation is a second one. */
+    double part_work[TUG_PLAN_PARTS][TUG_PLAN_KINDS], expert_work[TUG_PLAN_KINDS];
     double attn_row; /* per earlier token, in all attention layers */
     double elements; /* values that norms, gates, convolutions and sums touch */
 } tug_plan_model;
@@ -74,7 +85,10 @@ typedef struct tug_plan_machine {
     double ram_bytes_s;                /* plain reading by all cores */
     int n_cores;
     bool int16_attention; /* AVX-512: products of attention count twice, in int8 */
-    double int8_macs_s, f32_macs_s;      /* peaks of all cores */
+    double int8_macs_s, f32_macs_s; /* peaks of all cores */
+    /* Products of a batch: multiply-adds a second, 0: as the peak lets expect; and what a
+     * matrix costs once, as so many tokens. */
+    double product_macs_s[TUG_PLAN_INT8_KINDS], setup_tokens[TUG_PLAN_INT8_KINDS];
     double core_bytes_s;                 /* weights that one core can use a second */
     double disk_bytes_s, disk_latency_s; /* reads of an expert's size, 8 at a time */
     bool has_gpu;

@@ -135,6 +135,7 @@ static bool more_cores(trial *t) {
     t->machine.n_cores *= 2;
     t->machine.int8_macs_s *= 2.0;
     t->machine.f32_macs_s *= 2.0;
+    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) t->machine.product_macs_s[i] *= 2.0;
     (void)snprintf(t->what, sizeof t->what, "%d cores, not %d", t->machine.n_cores,
                    t->machine.n_cores / 2);
     return true;

@@ -82,6 +82,13 @@ static void machine(writer *w, const tug_plan_machine *m) {
     whole(w, "cores", m->n_cores);
     number(w, "int8_macs_s", m->int8_macs_s);
     number(w, "f32_macs_s", m->f32_macs_s);
+    begin(w, "products_macs_s"); /* 0: not measured */
+    static const char *const kinds[TUG_PLAN_INT8_KINDS] = {"q3_k", "q4_k", "q5_k", "q6_k",
+                                                           "q8_0"};
+    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) {
+        number(w, kinds[i], m->product_macs_s[i]);
+    }
+    tug_json_end_object(w);
     number(w, "disk_bytes_s", m->disk_bytes_s);
     number(w, "disk_latency_s", m->disk_latency_s);
     number(w, "watts", m->watts);

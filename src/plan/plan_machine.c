@@ -229,6 +229,9 @@ static tug_status number_word(tug_plan_machine *m, const char *word, const char 
                             keys[i].min, keys[i].max, keys[i].unit, value);
         }
         *keys[i].out = v * keys[i].scale;
+        if (keys[i].out == &m->int8_macs_s) { /* another processor than was measured */
+            memset(m->product_macs_s, 0, sizeof m->product_macs_s);
+        }
         m->assumed &= ~keys[i].known;
         return TUG_OK;
     }

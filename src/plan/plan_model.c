@@ -71,25 +71,26 @@ static role role_of(tug_str name) {
     return (role){PART, TUG_PLAN_NORMS, false};
 }
 
-static bool is_float(tug_type t) {
-    return t == TUG_TYPE_F32 || t == TUG_TYPE_F16 || t == TUG_TYPE_BF16;
-}
-
-/* How much longer the kernels multiply weights of this type in prefill than Q3_K: from the
- * slices in docs/performance.md. */
-static double int8_cost(tug_type t) {
+static tug_plan_kind kind_of(tug_type t) {
     switch (t) {
-    case TUG_TYPE_Q6_K: return 1.25;
-    case TUG_TYPE_Q8_0: return 1.1;
-    default: return 1.0;
+    case TUG_TYPE_F32:
+    case TUG_TYPE_F16:
+    case TUG_TYPE_BF16: return TUG_PLAN_F32;
+    case TUG_TYPE_Q2_K:
+    case TUG_TYPE_Q3_K: return TUG_PLAN_Q3_K;
+    case TUG_TYPE_Q5_0:
+    case TUG_TYPE_Q5_1:
+    case TUG_TYPE_Q5_K: return TUG_PLAN_Q5_K;
+    case TUG_TYPE_Q6_K: return TUG_PLAN_Q6_K;
+    case TUG_TYPE_Q8_0: return TUG_PLAN_Q8_0;
+    default: return TUG_PLAN_Q4_K;
     }
 }
 
-static void add_macs(double macs, tug_type type, bool twice, double *int8, double *f32) {
-    if (is_float(type))
-        *f32 += macs;
-    else
-        *int8 += macs * int8_cost(type) * (twice ? 2.0 : 1.0);
+static void add_macs(double macs, tug_type type, bool twice,
+                     double work[TUG_PLAN_KINDS]) {
+    const tug_plan_kind k = kind_of(type);
+    work[k] += macs * (twice && k != TUG_PLAN_F32 ? 2.0 : 1.0);
 }
 
 static void add_tensor(tug_plan_model *m, tug_str full, tug_type type,
@@ -108,11 +109,11 @@ static void add_tensor(tug_plan_model *m, tug_str full, tug_type type,
         m->experts += n_expert * each;
         const double share = 1.0 / (double)m->spec.n_layer; /* a mean over layers */
         m->expert_macs += matrix * share;
-        add_macs(matrix * share, type, false, &m->expert_int8, &m->expert_f32);
+        add_macs(matrix * share, type, false, m->expert_work);
     } else {
         m->dense[r.part] += bytes;
         if (r.part != TUG_PLAN_HEAD) m->dense_macs += matrix;
-        add_macs(matrix, type, r.two_digits, &m->part_int8[r.part], &m->part_f32[r.part]);
+        add_macs(matrix, type, r.two_digits, m->part_work[r.part]);
     }
 }
 
@@ -139,7 +140,7 @@ static void set_work(tug_plan_model *m) {
     const double v = (double)(s->n_v_head * s->dv);
     const double channels = 2.0 * (double)(s->n_k_head * s->dk) + v;
     const double delta_rule = n_delta * 3.0 * v * (double)s->dk;
-    m->part_f32[TUG_PLAN_DELTANET] += delta_rule;
+    m->part_work[TUG_PLAN_DELTANET][TUG_PLAN_F32] += delta_rule;
     m->dense_macs += delta_rule;
     m->attn_row = n_attn * 2.0 * (double)(s->n_head * s->head_dim);
     const double experts =

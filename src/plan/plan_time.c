@@ -15,7 +15,7 @@ static const struct {
     double stream_experts, stream_kv, stream_state;
     double int8, f32;    /* of the peak, in prefill */
     double attention;    /* of the int16 (f32) peak, in prefill */
-    double panel_tokens; /* making an expert's panels costs as much as so many tokens */
+    double setup_tokens; /* making an expert's panels costs as much as so many tokens */
     double elements_core_s; /* values that one core normalises, gates or adds */
     double layer_s;         /* barriers of a layer in decode */
     double token_s;         /* sampling and the loop around it */
@@ -35,7 +35,7 @@ static const struct {
     .int8 = 0.66,
     .f32 = 0.40,
     .attention = 0.71,
-    .panel_tokens = 5.0,
+    .setup_tokens = 5.0,
     .elements_core_s = 0.7e9,
     .layer_s = 8e-6,
     .token_s = 3e-4,
@@ -91,8 +91,24 @@ static double expert_stream(const tug_plan_machine *hw, const tug_plan_request *
     return stream(hw, split ? SPLIT.experts : RATES.stream_experts);
 }
 
-static double multiply(const tug_plan_machine *hw, double int8, double f32) {
-    return int8 / (hw->int8_macs_s * RATES.int8) + f32 / (hw->f32_macs_s * RATES.f32);
+/* What kernels take longer than those of Q3_K, where nobody measured. */
+static const double COST[TUG_PLAN_INT8_KINDS] = {
+    [TUG_PLAN_Q3_K] = 1.0,  [TUG_PLAN_Q4_K] = 1.0, [TUG_PLAN_Q5_K] = 1.0,
+    [TUG_PLAN_Q6_K] = 1.25, [TUG_PLAN_Q8_0] = 1.1,
+};
+
+/* Seconds of products of n_tok tokens with n_mat matrices that all use; work: of a token. */
+static double multiply(const tug_plan_machine *hw, const double work[TUG_PLAN_KINDS],
+                       double n_tok, double n_mat) {
+    double sum = n_tok * work[TUG_PLAN_F32] / (hw->f32_macs_s * RATES.f32);
+    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) {
+        const bool measured = hw->product_macs_s[i] > 0.0;
+        const double rate =
+            measured ? hw->product_macs_s[i] : hw->int8_macs_s * RATES.int8 / COST[i];
+        const double setup = measured ? hw->setup_tokens[i] : RATES.setup_tokens;
+        sum += work[i] * (n_tok + setup * n_mat) / rate;
+    }
+    return sum;
 }
 
 /* Layers differ a little; time takes their mean. */
@@ -228,14 +244,13 @@ static void work_cpu(const tug_plan_model *m, const tug_plan_machine *hw,
     for (int i = 0; i < TUG_PLAN_PARTS; i++) {
         if (i == TUG_PLAN_HEAD) continue; /* of the last token only */
         const double moved = (double)m->dense[i] / stream(hw, RATES.stream[i]);
-        const double done = s->n_tok * multiply(hw, m->part_int8[i], m->part_f32[i]);
+        const double done = multiply(hw, m->part_work[i], s->n_tok, 1.0);
         s->work[TUG_PLAN_T_DENSE] += fmax(moved, done);
     }
     const double n_touched = touched(m, rq, 0.0, s->n_tok);
     const double n_uses = s->n_tok * (double)(m->spec.n_layer * m->spec.n_expert_used);
     const double moved = n_touched * mean_expert(m) / stream(hw, RATES.stream_experts);
-    const double done = (n_uses + RATES.panel_tokens * n_touched) *
-                        multiply(hw, m->expert_int8, m->expert_f32);
+    const double done = multiply(hw, m->expert_work, n_uses, n_touched);
     s->work[TUG_PLAN_T_EXPERTS] = fmax(moved, done);
     const double rows = m->attn_row * s->n_tok * mean_depth(s);
     const double peak = hw->int16_attention ? 0.5 * hw->int8_macs_s : hw->f32_macs_s;

@@ -6,10 +6,11 @@ connections.  No request is lost, memory stays, a good client hardly notices.
 
 Short form: 200 streams, 3,000 requests (300 left midway), 1,000 slow connections; --full:
 100,000 requests and 10,000 connections.  What is measured is printed.  Under a sanitizer there
-is less of each, and memory is not judged (it keeps what was freed); it reports leaks itself when
-the server ends.
+is less of each without --full, a smaller model, and memory is not judged (it keeps what was freed);
+it reports leaks itself when the server ends.
 """
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
@@ -17,12 +18,14 @@ import random
 import resource
 import socket
 import struct
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from tug_server import Server, run_tests  # noqa: E402
+from tug_server import MODEL, Server, run_tests  # noqa: E402
 
 FULL = "--full" in sys.argv
 SANITIZED = any(s in os.environ.get("TUG", "") for s in ("asan", "tsan"))
@@ -143,6 +146,17 @@ def client(port, seed, n):
     return wrong
 
 
+def small_model(folder):
+    """Under a sanitizer kernels take ten times as long, and it is the server that is loaded here."""
+    path = os.path.join(folder, "small.gguf")
+    subprocess.run([os.environ.get("TUG", "build/tug"), "synth", "-o", path, "--like", "tiny", "--quant", "Q8_0",
+                    "--layers", "4", "--experts", "2", "--experts-used", "1", "--dim", "64", "--heads", "1",
+                    "--kv-heads", "1", "--head-dim", "32", "--delta-k-heads", "1", "--delta-v-heads", "1",
+                    "--expert-dim", "32", "--shared-dim", "32", "--vocab-size", "1024"],
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return path
+
+
 def ask_many(s, n, seed):
     with concurrent.futures.ThreadPoolExecutor(N_THREADS) as pool:
         jobs = [pool.submit(client, s.port, seed + i, n // N_THREADS) for i in range(N_THREADS)]
@@ -160,7 +174,11 @@ def test_requests():
     """A tenth of the clients leave.  A warm-up first fills the sampled turns that are kept on
     purpose (4,096 at most)."""
     n, warm_up = (100000, 10000) if FULL else (100, 0) if SANITIZED else (3000, 6000)
-    with Server("-t", "1", "-c", "512", "--cache-ram", "0.2", env=QUIET_MALLOC) as s:
+    with contextlib.ExitStack() as stack:
+        model = MODEL
+        if SANITIZED:
+            model = small_model(stack.enter_context(tempfile.TemporaryDirectory()))
+        s = stack.enter_context(Server("-t", "1", "-c", "512", "--cache-ram", "0.2", model=model, env=QUIET_MALLOC))
         wrong = ask_many(s, warm_up, 1)
         until_idle(s)
         before, fds, start = beside_cache(s), descriptors(s), time.monotonic()

@@ -114,6 +114,17 @@ static void limits_without_a_model(void **state) {
     assert_int_equal(tug_limits_probe_create(&probe, NULL, &err), TUG_OK);
     const tug_limits l = tug_limits_probe_run(probe);
     assert_true(l.read_bytes_s > 1e7 && l.int8_macs_s > 1e7 && l.f32_macs_s > 1e7);
+    tug_product_speed speed[TUG_PRODUCTS];
+    assert_int_equal(tug_limits_probe_products(probe, speed, &err), TUG_OK);
+    for (int i = 0; i < TUG_PRODUCTS; i++) {
+        /* not above the peak, but for what a noisy machine does to either */
+        assert_true(speed[i].macs_s > 1e6 && speed[i].macs_s < 3 * l.int8_macs_s);
+        assert_true(speed[i].setup_tokens >= 0 && speed[i].setup_tokens <= 128);
+    }
+    fault_fail_alloc(3);
+    const tug_status out = tug_limits_probe_products(probe, speed, &err);
+    assert_true(fault_stop());
+    assert_int_equal(out, TUG_ENOMEM);
     tug_limits_probe_destroy(&probe);
     assert_null(probe);
     fault_fail_alloc(1);

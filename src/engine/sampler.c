@@ -30,6 +30,9 @@ enum { MAX_LAST_N = 1 << 20 };
  * dozen; a wrong guess costs one more scan. */
 enum { FIRST_GUESS = 256, GUESS_GROWTH = 16 };
 
+/* Logits whose largest is kept: few among so many are worth a look. */
+enum { BLOCK = 256 };
+
 typedef struct candidate {
     double weight; /* exp((logit - largest) / temperature): its share before the sum */
     float logit;
@@ -40,9 +43,11 @@ struct tug_sampler {
     tug_sampler_params params;
     int32_t n_vocab;
     tug_rng rng;
-    float *logits;   /* owned, (n_vocab,): the row after penalties, no NaN or +inf */
-    candidate *kept; /* owned, (n_vocab,) */
-    int32_t *count;  /* owned, (n_vocab,): occurrences in the window; NULL: no penalty */
+    const float *row; /* (n_vocab,): the logits of this pick; read with logit_of */
+    float *changed;   /* owned, (n_vocab,): they with bias and penalties; NULL: neither */
+    float *largest;   /* owned, (n_vocab / BLOCK, rounded up): of each BLOCK of logits */
+    candidate *kept;  /* owned, (n_vocab,) */
+    int32_t *count;   /* owned, (n_vocab,): occurrences in the window; NULL: no penalty */
     tug_logit_bias *bias; /* owned, (params.n_bias,) */
     int32_t *window; /* owned, (penalty_last_n,): ring of ids; NULL: all, or no penalty */
     int64_t n_accepted; /* tokens the ring has seen */
@@ -108,9 +113,13 @@ tug_sampler_params tug_sampler_defaults(const tug_model *model) {
 
 static tug_status allocate(tug_sampler *s, tug_err *err) {
     const size_t n = (size_t)s->n_vocab;
-    s->logits = tug_alloc_array(n, sizeof *s->logits);
+    s->largest = tug_alloc_array(n / BLOCK + 1, sizeof *s->largest);
     s->kept = tug_alloc_array(n, sizeof *s->kept);
-    bool ok = s->logits && s->kept;
+    bool ok = s->largest && s->kept;
+    if (s->params.n_bias > 0 || penalties_on(&s->params)) {
+        s->changed = tug_alloc_array(n, sizeof *s->changed);
+        ok = ok && s->changed;
+    }
     if (s->params.n_bias > 0) {
         s->bias = tug_alloc_array(s->params.n_bias, sizeof *s->bias);
         if (s->bias) memcpy(s->bias, s->params.bias, s->params.n_bias * sizeof *s->bias);
@@ -153,7 +162,8 @@ tug_status tug_sampler_create(tug_sampler **out, int64_t n_vocab,
 void tug_sampler_destroy(tug_sampler **sampler) {
     tug_sampler *s = *sampler;
     if (!s) return;
-    tug_free(s->logits);
+    tug_free(s->changed);
+    tug_free(s->largest);
     tug_free(s->kept);
     tug_free(s->bias);
     tug_free(s->count);
@@ -186,34 +196,70 @@ static float penalised(const tug_sampler_params *p, float x, int32_t count) {
     return x - p->presence_penalty - p->frequency_penalty * (float)count;
 }
 
-/* The first id from `at` on whose logit is above `limit`, or n.  Almost every logit is not
- * above, so 16 at a time are asked first, in a loop the compiler turns into vectors. */
-static int32_t next_above(const float *logits, int32_t at, int32_t n, float limit) {
-    for (int any = 0; n - at >= 16; at += 16) {
-        for (int i = 0; i < 16; i++) any |= logits[at + i] > limit;
-        if (any) break;
+static float clean(float x) {
+    return x <= FLT_MAX ? x : x > FLT_MAX ? FLT_MAX : -INFINITY;
+}
+
+static float logit_of(const tug_sampler *s, int32_t id) {
+    return clean(s->row[id]);
+}
+
+/* The first id from `at` on whose logit is above `limit`, or n_vocab. */
+static int32_t next_above(const tug_sampler *s, int32_t at, float limit) {
+    while (at < s->n_vocab) {
+        const int32_t left = s->n_vocab - at, in_block = BLOCK - at % BLOCK;
+        const int32_t end = at + (in_block < left ? in_block : left);
+        if (s->largest[at / BLOCK] > limit) {
+            while (at < end && !(logit_of(s, at) > limit)) at++;
+            if (at < end) return at;
+        }
+        at = end;
     }
-    while (at < n && !(logits[at] > limit)) at++;
     return at;
 }
 
-/* Fills s->logits and returns the id of the largest, the first of equals. */
+/* A number that is larger for a larger float, and its own inverse: of integers the compiler
+ * finds the largest with vectors. */
+static int32_t order_of(int32_t bits) {
+    return bits ^ ((bits >> 31) & INT32_MAX);
+}
+
+/* The largest of row (n,), cleaned. */
+static float largest_of(const float *row, int32_t n) {
+    int32_t most = INT32_MIN;
+    for (int32_t i = 0; i < n; i++) {
+        const float x = clean(row[i]);
+        int32_t bits;
+        memcpy(&bits, &x, sizeof bits);
+        const int32_t order = order_of(bits);
+        most = order > most ? order : most;
+    }
+    most = order_of(most);
+    float largest;
+    memcpy(&largest, &most, sizeof largest);
+    return largest;
+}
+
+/* Sets s->row and s->largest; returns the id of the largest logit, the first of equals. */
 static int32_t prepare(tug_sampler *s, const float *logits) {
-    float *x = s->logits;
     const int32_t n = s->n_vocab;
-    memcpy(x, logits, (size_t)n * sizeof *x);
-    for (size_t i = 0; i < s->params.n_bias; i++) x[s->bias[i].id] += s->bias[i].bias;
-    for (int32_t id = 0; s->count && id < n; id++) {
-        if (s->count[id]) x[id] = penalised(&s->params, x[id], s->count[id]);
+    s->row = logits;
+    if (s->params.n_bias > 0 || s->count) {
+        float *x = s->changed;
+        memcpy(x, logits, (size_t)n * sizeof *x);
+        for (size_t i = 0; i < s->params.n_bias; i++) x[s->bias[i].id] += s->bias[i].bias;
+        for (int32_t id = 0; s->count && id < n; id++) {
+            if (s->count[id]) x[id] = penalised(&s->params, x[id], s->count[id]);
+        }
+        s->row = x;
     }
-    for (int32_t id = 0; id < n; id++) {
-        x[id] = x[id] <= FLT_MAX ? x[id] : x[id] > FLT_MAX ? FLT_MAX : -INFINITY;
+    int32_t best = 0; /* first of the first block that has the largest of all */
+    for (int32_t at = 0; at < n; at += BLOCK) {
+        float *largest = &s->largest[at / BLOCK];
+        *largest = largest_of(s->row + at, n - at < BLOCK ? n - at : BLOCK);
+        if (*largest > s->largest[best / BLOCK]) best = at;
     }
-    int32_t best = 0;
-    for (int32_t id = next_above(x, 0, n, -INFINITY); id < n;
-         id = next_above(x, id + 1, n, x[id])) {
-        best = id;
-    }
+    while (logit_of(s, best) < s->largest[best / BLOCK]) best++;
     return best;
 }
 
@@ -241,11 +287,10 @@ static void sift_down(candidate *heap, int32_t n, int32_t at) {
 static void select_first(tug_sampler *s, int32_t k) {
     candidate *heap = s->kept;
     for (int32_t id = 0; id < k; id++)
-        heap[id] = (candidate){.logit = s->logits[id], .id = id};
+        heap[id] = (candidate){.logit = logit_of(s, id), .id = id};
     for (int32_t at = k / 2 - 1; at >= 0; at--) sift_down(heap, k, at);
-    for (int32_t id = k;
-         (id = next_above(s->logits, id, s->n_vocab, heap[0].logit)) < s->n_vocab; id++) {
-        heap[0] = (candidate){.logit = s->logits[id], .id = id};
+    for (int32_t id = k; (id = next_above(s, id, heap[0].logit)) < s->n_vocab; id++) {
+        heap[0] = (candidate){.logit = logit_of(s, id), .id = id};
         sift_down(heap, k, 0);
     }
     for (int32_t n = k - 1; n > 0; n--) {
@@ -285,7 +330,7 @@ static int32_t keep_top_k(tug_sampler *s, int32_t k, float largest) {
 static int32_t keep_nucleus(tug_sampler *s, float largest) {
     double total = 0.0;
     for (int32_t id = 0; id < s->n_vocab; id++)
-        total += weight(s, s->logits[id], largest);
+        total += weight(s, logit_of(s, id), largest);
     for (int64_t guess = FIRST_GUESS;; guess *= GUESS_GROWTH) {
         const int32_t k = guess < s->n_vocab ? (int32_t)guess : s->n_vocab;
         select_first(s, k);
@@ -299,7 +344,7 @@ static int32_t keep_nucleus(tug_sampler *s, float largest) {
 
 static int32_t keep_all(tug_sampler *s, float largest) {
     for (int32_t id = 0; id < s->n_vocab; id++) {
-        const float x = s->logits[id];
+        const float x = logit_of(s, id);
         s->kept[id] = (candidate){.weight = weight(s, x, largest), .logit = x, .id = id};
     }
     return s->n_vocab;
@@ -344,7 +389,7 @@ static int32_t first_allowed(tug_sampler *s, tug_token_rule_fn *rule, void *ud) 
 
 int32_t tug_sampler_pick(tug_sampler *s, const float *logits) {
     const int32_t best = prepare(s, logits);
-    const float largest = s->logits[best];
+    const float largest = logit_of(s, best);
     if (s->params.temperature <= 0.0f || largest == -INFINITY) return best;
     return s->kept[draw(s, filter(s, largest))].id;
 }
@@ -352,7 +397,7 @@ int32_t tug_sampler_pick(tug_sampler *s, const float *logits) {
 int32_t tug_sampler_pick_where(tug_sampler *s, const float *logits,
                                tug_token_rule_fn *rule, void *ud) {
     const int32_t best = prepare(s, logits);
-    const float largest = s->logits[best];
+    const float largest = logit_of(s, best);
     if (s->params.temperature > 0.0f && largest > -INFINITY) {
         const int32_t n = filter(s, largest);
         for (int32_t at; (at = draw(s, n)) >= 0; s->kept[at].weight = 0.0) {

@@ -3,9 +3,10 @@
 
     tools/bench/plan_check.py [--tug build/tug] [-p 512] [-n 32] FILE:CEILING[:DISK] ...
 
-For each model and ceiling ("4G"; "-": none) the machine is probed, the plan made for the
-routing of `tug synth` models, and prefill and decode measured; DISK is a rate in GB/s that the
-plan is told instead of the probe's (for a throttled disk).  Prints a table, and JSON with --json.
+For each model and ceiling ("4G"; "-": none), round by round, the machine is probed, the plan made
+for the routing of `tug synth` models, and prefill and decode measured: a machine that changes its
+speed from minute to minute changes it for both.  The error is the median of the rounds'.  DISK is
+a rate in GB/s that the plan is told instead of the probe's.  Prints a table, or JSON with --json.
 """
 import argparse
 import json
@@ -21,23 +22,30 @@ def tug_json(args):
     return json.loads(done.stdout)
 
 
+def one_round(o, path, ram, hardware):
+    """{test: (planned, its bound, measured, case)}, measured within seconds of the probe."""
+    plan = [o.tug, "plan", "-m", path, *ram, "-c", str(o.p), "--routing", "skewed", "--probe", "--json", *hardware]
+    expect = tug_json(plan)["points"][-1]
+    got = tug_json([o.tug, "bench", "-m", path, *ram, "-p", str(o.p), "-n", str(o.n), "-r", "1", "--json"])
+    return {c["test"]: (expect[c["test"]]["tok_s"], expect[c["test"]]["bound"],
+                        statistics.median(c["tok_s"]["all"]), c) for c in got["cases"]}
+
+
 def check(o, spec):
     path, ceiling, *disk = spec.split(":")
     ram = [] if ceiling == "-" else ["--ram", ceiling]
-    plan = [o.tug, "plan", "-m", path, *ram, "-c", str(o.p), "--routing", "skewed", "--probe", "--json"]
-    if disk:
-        plan += ["--hardware", f"here,disk={disk[0]}"]
-    expect = tug_json(plan)["points"][-1]
-    got = tug_json([o.tug, "bench", "-m", path, *ram, "-p", str(o.p), "-n", str(o.n), "-r", str(o.r), "--json"])
+    hardware = ["--hardware", f"here,disk={disk[0]}"] if disk else []
+    rounds = [one_round(o, path, ram, hardware) for _ in range(o.r)]
     rows = []
-    for case in got["cases"]:
-        want = expect[case["test"]]
-        speed = statistics.median(case["tok_s"]["all"])
-        rows.append({"model": path.rsplit("/", 1)[-1], "ceiling": ceiling, "test": case["test"],
-                     "planned": want["tok_s"], "bound": want["bound"], "measured": speed,
-                     "error": want["tok_s"] / speed - 1,
-                     "hit_rate": case.get("streaming", {}).get("hit_rate"),
-                     "starved": case["bound"]["starved_share"]})
+    for test in rounds[0]:
+        got = [r[test] for r in rounds]
+        errors = sorted(planned / measured - 1 for planned, _, measured, _ in got)
+        rows.append({"model": path.rsplit("/", 1)[-1], "ceiling": ceiling, "test": test,
+                     "planned": statistics.median(g[0] for g in got), "bound": got[0][1],
+                     "measured": statistics.median(g[2] for g in got),
+                     "error": statistics.median(errors), "least": errors[0], "most": errors[-1],
+                     "hit_rate": got[0][3].get("streaming", {}).get("hit_rate"),
+                     "starved": max(g[3]["bound"]["starved_share"] for g in got)})
     return rows
 
 
@@ -46,7 +54,7 @@ def main():
     p.add_argument("--tug", default="build/tug")
     p.add_argument("-p", type=int, default=512)
     p.add_argument("-n", type=int, default=32)
-    p.add_argument("-r", type=int, default=2)
+    p.add_argument("-r", type=int, default=3, help="rounds")
     p.add_argument("--json", action="store_true")
     p.add_argument("spec", nargs="+")
     o = p.parse_args()
@@ -56,7 +64,8 @@ def main():
             rows.append(row)
             if not o.json:
                 print(f"{row['model']:<16} {row['ceiling']:>6}  {row['test']:<8} planned {row['planned']:7.1f}  "
-                      f"measured {row['measured']:7.1f}  {100 * row['error']:+5.0f} %  bound by {row['bound']}"
+                      f"measured {row['measured']:7.1f}  {100 * row['error']:+5.0f} % "
+                      f"({100 * row['least']:+.0f} to {100 * row['most']:+.0f})  bound by {row['bound']}"
                       f"  starved {100 * row['starved']:.0f} %", flush=True)
     if o.json:
         print(json.dumps(rows))

@@ -138,6 +138,8 @@ typedef enum tug_product {
 typedef struct tug_product_speed {
     double macs_s;       /* multiply-adds of all threads, a token more */
     double setup_tokens; /* what a matrix costs once, as so many tokens */
+    double pack_bytes_s; /* one thread, weights of a file to how they lie in memory; 0: as
+                            they are */
 } tug_product_speed;
 
 /* Measures, about 0.2 s, into out (TUG_PRODUCTS,); a probe without a model only. */

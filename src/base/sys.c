@@ -101,10 +101,18 @@ void tug_forget_pages(const void *p, size_t n) {
     }
 }
 
-double tug_now(void) {
+static double seconds_of(clockid_t clock) {
     struct timespec ts = {0, 0};
-    if (tug_sys.clock_gettime(CLOCK_MONOTONIC, &ts) != 0) return 0.0;
+    if (tug_sys.clock_gettime(clock, &ts) != 0) return 0.0;
     return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}
+
+double tug_now(void) {
+    return seconds_of(CLOCK_MONOTONIC);
+}
+
+double tug_thread_seconds(void) {
+    return seconds_of(CLOCK_THREAD_CPUTIME_ID);
 }
 
 const char *tug_env(const char *name) {

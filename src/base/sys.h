@@ -74,6 +74,9 @@ void tug_forget_pages(const void *p, size_t n);
 /* Monotonic seconds. */
 double tug_now(void);
 
+/* Seconds of processor time that this thread has used. */
+double tug_thread_seconds(void);
+
 /* An environment variable, NULL when it is not set or empty. */
 const char *tug_env(const char *name);
 

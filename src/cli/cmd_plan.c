@@ -244,6 +244,9 @@ static tug_status probe_cpu(tug_plan_machine *m, tug_err *err) {
         m->product_macs_s[i] = speed[i].macs_s;
         m->setup_tokens[i] = speed[i].setup_tokens;
     }
+    if (s == TUG_OK && speed[TUG_PRODUCT_Q4_K].pack_bytes_s > 0.0) {
+        m->pack_byte_s = 1.0 / speed[TUG_PRODUCT_Q4_K].pack_bytes_s;
+    }
     if (metered && tug_plan_joules(power, &after) && after > before) {
         m->watts = (after - before) / seconds; /* counters wrap: then nothing is known */
     }
@@ -257,6 +260,7 @@ static tug_status probe_disk(tug_plan_machine *m, const char *path, tug_err *err
     TUG_TRY(tug_plan_probe_disk(path, ".", 2.0, &speed, err));
     m->disk_bytes_s = speed.bytes_s;
     m->disk_latency_s = speed.latency_s;
+    m->read_byte_s = speed.cpu_byte_s;
     m->assumed &= ~(unsigned)TUG_PLAN_ASSUMED_DISK;
     if (speed.cached) {
         (void)fprintf(stderr, "tug: note: this file system has no direct reads; memory "

@@ -91,6 +91,9 @@ typedef struct tug_plan_machine {
     double product_macs_s[TUG_PLAN_INT8_KINDS], setup_tokens[TUG_PLAN_INT8_KINDS];
     double core_bytes_s;                 /* weights that one core can use a second */
     double disk_bytes_s, disk_latency_s; /* reads of an expert's size, 8 at a time */
+    /* Processor time of a byte that comes from the disk: reading it, and packing it as the
+     * kernels want it; of one core. */
+    double read_byte_s, pack_byte_s;
     bool has_gpu;
     uint64_t vram_total, vram_available;
     double vram_bytes_s; /* nominal */

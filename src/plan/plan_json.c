@@ -91,6 +91,8 @@ static void machine(writer *w, const tug_plan_machine *m) {
     tug_json_end_object(w);
     number(w, "disk_bytes_s", m->disk_bytes_s);
     number(w, "disk_latency_s", m->disk_latency_s);
+    number(w, "disk_cpu_byte_s", m->read_byte_s);
+    number(w, "pack_cpu_byte_s", m->pack_byte_s);
     number(w, "watts", m->watts);
     key(w, "assumed");
     tug_json_begin_array(w);

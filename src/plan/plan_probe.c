@@ -79,11 +79,12 @@ static tug_status measure(reader *r, tug_pool *pool, double seconds,
     }
     out->bytes_s = n * READ_BYTES / took;
     choose_places(r, &rng, ALONE);
-    const double alone = tug_now();
+    const double alone = tug_now(), busy = tug_thread_seconds();
     read_range(r, 0, ALONE, 0);
     TUG_TRY(check_reads(r, err));
     out->latency_s = (tug_now() - alone) / ALONE - READ_BYTES / out->bytes_s;
     if (out->latency_s < 1e-5) out->latency_s = 1e-5;
+    out->cpu_byte_s = (tug_thread_seconds() - busy) / ((double)ALONE * READ_BYTES);
     return TUG_OK;
 }
 

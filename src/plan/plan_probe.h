@@ -9,9 +9,10 @@
 #include "plan/plan.h"
 
 typedef struct tug_plan_disk_speed {
-    double bytes_s;   /* reads of 1.5 MB, 8 at a time */
-    double latency_s; /* of one such read alone, less its share of the bandwidth */
-    bool cached;      /* the file system has no direct reads: memory may have answered */
+    double bytes_s;    /* reads of 1.5 MB, 8 at a time */
+    double latency_s;  /* of one such read alone, less its share of the bandwidth */
+    double cpu_byte_s; /* processor time of a byte that is read */
+    bool cached;       /* the file system has no direct reads: memory may have answered */
 } tug_plan_disk_speed;
 
 /* Reads `path` at random places for about `seconds`.  `path` NULL: a file of 1 GB that is

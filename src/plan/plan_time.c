@@ -148,6 +148,11 @@ static double disk_layer(const tug_plan_machine *hw, int n, double miss, double 
     return shows;
 }
 
+/* Seconds of all cores for bytes that come from the disk. */
+static double intake(const tug_plan_machine *hw, double bytes) {
+    return bytes * (hw->read_byte_s + hw->pack_byte_s) / hw->n_cores;
+}
+
 static void decode_disk(const tug_plan_model *m, const tug_plan_machine *hw,
                         const tug_plan *p, double hit_s, tug_plan_time *out) {
     if (p->disk_miss <= 0.0) return;
@@ -167,7 +172,8 @@ static void decode_cpu(const tug_plan_model *m, const tug_plan_machine *hw,
     busy(out, TUG_PLAN_T_KV, kv_bytes / stream(hw, RATES.stream_kv));
     busy(out, TUG_PLAN_T_STATE, 2.0 * (double)m->state / stream(hw, RATES.stream_state));
     const double rate = expert_stream(hw, rq);
-    busy(out, TUG_PLAN_T_EXPERTS, used_bytes(m) / rate);
+    busy(out, TUG_PLAN_T_EXPERTS,
+         used_bytes(m) / rate + intake(hw, used_bytes(m) * p->disk_miss));
     busy(out, TUG_PLAN_T_FIXED, (double)m->spec.n_layer * RATES.layer_s + RATES.token_s);
     decode_disk(m, hw, p, mean_expert(m) / rate, out);
 }
@@ -274,9 +280,9 @@ static void work_gpu(const tug_plan_model *m, const tug_plan_machine *hw, pass *
 static void moves(const tug_plan_model *m, const tug_plan_machine *hw,
                   const tug_plan_request *rq, const tug_plan *p, pass *s) {
     if (p->resident_share < 1.0) {
-        s->disk = (double)m->spec.n_layer * hw->disk_latency_s +
-                  touched(m, rq, p->resident_share, s->n_tok) * mean_expert(m) /
-                      hw->disk_bytes_s;
+        const double bytes = touched(m, rq, p->resident_share, s->n_tok) * mean_expert(m);
+        s->disk = (double)m->spec.n_layer * hw->disk_latency_s + bytes / hw->disk_bytes_s;
+        if (!p->on_gpu) s->work[TUG_PLAN_T_EXPERTS] += intake(hw, bytes);
     }
     if (!p->on_gpu || p->vram_share >= 1.0) return;
     if (rq->policy == TUG_PLAN_SPLIT) { /* all of a layer, used or not */

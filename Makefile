@@ -231,7 +231,7 @@ bench: $(BENCHES)
 fuzz: $(FUZZERS)
 emu: $(EMU)/libnvidia-ml.so.1 $(EMU)/libcuda.so.1 $(EMU)/race/libcuda.so.1
 
-GPU_CLI_TESTS := tests/cli/test_gpu.py
+GPU_CLI_TESTS := tests/cli/test_gpu.py tests/cli/test_gpu_tools.py
 CLI_TESTS := $(filter-out $(GPU_CLI_TESTS),$(sort $(wildcard tests/cli/*.py)))
 
 check: tests

@@ -11,7 +11,7 @@
 #ifndef TUG_BENCH_BENCH_H
 #define TUG_BENCH_BENCH_H
 
-#include "bench/gpu.h"
+#include "bench/gpu_load.h"
 #include "bench/process.h"
 #include "bench/stats.h"
 #include "bench/verdict.h"

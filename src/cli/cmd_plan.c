@@ -98,6 +98,8 @@ static const char help[] =
     "  tug plan qwen3-coder-next:Q3_K_M --hardware rtx5060ti,ddr5-6000,32G,pcie4x8\n"
     "  tug plan -m model.gguf --ram 20G --probe\n";
 
+enum { NO_GPU = -1 };
+
 typedef struct options {
     tug_plan_request request;
     const char *name, *path, *hardware, *cost, *plot; /* borrowed from argv or NULL */
@@ -105,8 +107,6 @@ typedef struct options {
     int64_t gpu; /* that --probe measures; NO_GPU */
     bool gpu_given;
 } options;
-
-enum { NO_GPU = -1 };
 
 /* ---- flags ------------------------------------------------------------------------ */
 
@@ -290,27 +290,24 @@ static tug_status probe_disk(tug_plan_machine *m, const char *path, tug_err *err
     return TUG_OK;
 }
 
-/* A machine without a GPU is planned without one; the one that was asked for has to be
- * there. */
-static tug_status probe_gpu(const options *o, tug_plan_machine *m, tug_err *err) {
-    tug_err why;
+/* A machine without a GPU is planned without one, and *why says why; the one that was asked
+ * for has to be there. */
+static tug_status probe_gpu(const options *o, tug_plan_machine *m, tug_err *why,
+                            tug_err *err) {
     if (o->gpu == NO_GPU || o->request.no_gpu) return TUG_OK;
-    const tug_status s = tug_planning_probe_gpu(m, (int)o->gpu, &why);
-    if (s == TUG_OK) return TUG_OK;
-    if (o->gpu_given) {
-        *err = why;
-        return s;
-    }
-    (void)fprintf(stderr, "tug: note: planned without a GPU: %s\n", why.msg);
-    return TUG_OK;
+    const tug_status s = tug_planning_probe_gpu(m, (int)o->gpu, why);
+    if (s == TUG_OK || !o->gpu_given) return TUG_OK;
+    *err = *why;
+    return s;
 }
 
-static tug_status make_machine(const options *o, tug_plan_machine *m, tug_err *err) {
+static tug_status make_machine(const options *o, tug_plan_machine *m, tug_err *no_gpu,
+                               tug_err *err) {
     tug_plan_machine_here(m, tug_memory_total(), tug_memory_available());
     if (o->probe) {
         TUG_TRY(probe_cpu(m, err));
         TUG_TRY(probe_disk(m, o->path, err));
-        TUG_TRY(probe_gpu(o, m, err));
+        TUG_TRY(probe_gpu(o, m, no_gpu, err));
     }
     return o->hardware ? tug_plan_machine_parse(m, o->hardware, err) : TUG_OK;
 }
@@ -358,7 +355,8 @@ static tug_status run(const options *o, tug_err *err) {
     if (o->plot) TUG_TRY(tug_outfile_check(o->plot, err));
     if (o->cost) TUG_TRY(tug_plan_cost_parse(&prices, o->cost, err));
     TUG_TRY(make_model(o, &model, err));
-    TUG_TRY(make_machine(o, &machine, err));
+    tug_err no_gpu = {0};
+    TUG_TRY(make_machine(o, &machine, &no_gpu, err));
     TUG_TRY(tug_plan_make(&model, &machine, &o->request, &plan, err));
     if (o->cost) TUG_TRY(tug_plan_cost_make(&plan, &machine, &prices, &cost, err));
     const int n = tug_plan_advise(&model, &machine, &o->request, &plan, advice);
@@ -368,7 +366,8 @@ static tug_status run(const options *o, tug_err *err) {
                                 .plan = &plan,
                                 .advice = advice,
                                 .n_advice = n,
-                                .cost = o->cost ? &cost : NULL};
+                                .cost = o->cost ? &cost : NULL,
+                                .no_gpu = no_gpu.msg[0] ? no_gpu.msg : NULL};
     return print(o, &s, err);
 }
 

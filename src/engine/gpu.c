@@ -23,7 +23,7 @@ static void add_told(const tug_nvml *nvml, tug_gpu_now *out) {
 }
 
 bool tug_model_gpu_now(const tug_model *m, bool ask, tug_gpu_now *out) {
-    const tug_device_info *info = tug_backend_gpu(m->be);
+    const tug_device_info *info = m->be ? tug_backend_gpu(m->be) : NULL;
     *out = (tug_gpu_now){.busy = TUG_NVML_NOT_TOLD, .others = TUG_NVML_NOT_TOLD};
     if (!info) return false;
     const tug_device_counters *c = tug_backend_gpu_counters(m->be);

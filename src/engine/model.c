@@ -90,6 +90,7 @@ static tug_status load_weights(tug_model *m, const tug_model_params *p,
     const tug_status s = tug_residency_load(m, &own, p, err);
     m->plan_summary = own.summary; /* the model's from here on */
     m->plan_tables = own.tables;
+    tug_free(m->planning);
     m->planning = own.planning;
     own.summary = own.tables = (tug_buf){0};
     own.planning = NULL;

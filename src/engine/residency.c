@@ -124,16 +124,15 @@ static uint64_t home_bytes(const tug_model *m, const tug_residency *r) {
     return n;
 }
 
-/* As the plan says: experts get what it gives them, and never what a session or the staging
- * has to have. */
+/* As the plan says: experts get what it gives them and those that are carried there, and
+ * never what a session has to have. */
 static tug_status load_gpu(tug_model *m, const tug_residency *r, tug_err *err) {
     const tug_shape *s = &m->net.shape;
     const uint64_t budget = tug_backend_gpu(m->be)->budget;
     TUG_TRY(tug_weights_place_dense(&m->net.weights, s, m->be, err));
     m->vram_dense = tug_backend_gpu_used(m->be);
     TUG_TRY(tug_model_grow_scratch(m, m->n_batch, err));
-    const uint64_t used =
-        tug_backend_gpu_used(m->be) + r->vram_session + r->vram_staging_bytes;
+    const uint64_t used = tug_backend_gpu_used(m->be) + r->vram_session;
     if (used > budget) {
         return TUG_FAIL(
             err, TUG_ENOMEM,
@@ -142,7 +141,8 @@ static tug_status load_gpu(tug_model *m, const tug_residency *r, tug_err *err) {
             (double)used * 1e-6, (double)budget * 1e-6);
     }
     const uint64_t left = budget - used;
-    const uint64_t room = r->vram_experts < left ? r->vram_experts : left;
+    const uint64_t planned = r->vram_experts + r->vram_staging_bytes;
+    const uint64_t room = planned < left ? planned : left;
     m->vram_experts = tug_backend_gpu_used(m->be);
     TUG_TRY(tug_weights_place_experts(&m->net.weights, s, m->be, room, err));
     m->vram_experts = tug_backend_gpu_used(m->be) - m->vram_experts;

@@ -217,6 +217,12 @@ void tug_plan_json(const tug_plan_subject *s, tug_buf *out) {
     plan(&w, s);
     advice(&w, s);
     cost(&w, s->cost);
+    key(&w, "no_gpu");
+    if (s->no_gpu) {
+        tug_json_write_str(&w, tug_str_of(s->no_gpu));
+    } else {
+        tug_json_write_null(&w);
+    }
     tug_json_end_object(&w);
     tug_buf_char(out, '\n');
 }

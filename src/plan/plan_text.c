@@ -157,6 +157,7 @@ static void notes(const tug_plan_subject *s, tug_buf *out) {
         tug_buf_text(out, "note: the GPU is too small for the dense part and its cache, "
                           "and is not used\n");
     }
+    if (s->no_gpu) tug_buf_printf(out, "note: planned without a GPU: %s\n", s->no_gpu);
     if (s->machine->assumed == 0) return;
     const char *before = "note: assumed, not measured: ";
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {

@@ -1,7 +1,7 @@
-/* gpu.h - what the GPU did during the repetitions of a case: sums of differences of counters,
+/* gpu_load.h - what the GPU did during the repetitions of a case: sums of differences of counters,
  * beside its limits.  Pure.  SPDX-License-Identifier: MIT */
-#ifndef TUG_BENCH_GPU_H
-#define TUG_BENCH_GPU_H
+#ifndef TUG_BENCH_GPU_LOAD_H
+#define TUG_BENCH_GPU_LOAD_H
 
 #include "bench/verdict.h"
 #include "tug_profile.h"

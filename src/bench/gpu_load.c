@@ -1,5 +1,5 @@
-/* gpu.c - see gpu.h.  SPDX-License-Identifier: MIT */
-#include "bench/gpu.h"
+/* gpu_load.c - see gpu_load.h.  SPDX-License-Identifier: MIT */
+#include "bench/gpu_load.h"
 
 void tug_gpu_load_add(tug_gpu_load *g, const tug_gpu_now *before,
                       const tug_gpu_now *after, double seconds, double n_tokens) {

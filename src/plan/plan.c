@@ -422,8 +422,8 @@ static int64_t choose_batch(const tug_plan_model *m, const tug_plan_request *rq,
 }
 
 /* With a smaller batch if nobody asked for this one and it is what does not fit. */
-static bool place_with_batch(const tug_plan_model *m, const tug_plan_request *rq,
-                             tug_plan *p) {
+static bool place_halving(const tug_plan_model *m, const tug_plan_request *rq,
+                          tug_plan *p) {
     const tug_plan before = *p;
     p->n_batch = choose_batch(m, rq, p);
     while (!place(m, rq, p)) {
@@ -433,6 +433,18 @@ static bool place_with_batch(const tug_plan_model *m, const tug_plan_request *rq
         p->n_batch = n;
     }
     return true;
+}
+
+static bool place_with_batch(const tug_plan_model *m, const tug_plan_request *rq,
+                             tug_plan *p) {
+    const tug_plan before = *p;
+    if (!place_halving(m, rq, p)) return false;
+    if (!p->gpu_too_small) return true;
+    *p = before; /* the batch was halved for a GPU that is not used */
+    p->vram.ceiling = 0;
+    const bool placed = place_halving(m, rq, p);
+    p->gpu_too_small = true;
+    return placed;
 }
 
 /* ---- refusing --------------------------------------------------------------------- */

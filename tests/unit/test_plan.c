@@ -369,6 +369,8 @@ static void gpus_that_do_not_help(void **state) {
     tug_plan p = make(&m, &hw, &rq);
     assert_false(p.on_gpu);
     assert_true(p.gpu_too_small);
+    const tug_plan_request without = {.no_gpu = true};
+    assert_int_equal(p.n_batch, make(&m, &hw, &without).n_batch);
     assert_int_equal(p.vram.ceiling, 0);
     check_plan(&m, &p);
     hw = machine("64G,rtx3060");

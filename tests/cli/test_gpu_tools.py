@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What tug tells of a GPU, on the emulated driver: the plan, the bench, the probe, the server.
 
-    TUG=build/tug tests/cli/test_gpu_tools.py
+    TUG=build/tug tests/cli/test_gpu_tools.py [NAME ...]      only tests whose name contains NAME
 """
 import json
 import os
@@ -27,7 +27,7 @@ def world(emu="", driver=DRIVER, nvml=""):
 
 def run(*args, **more):
     env = world(**more)
-    return subprocess.run([TUG, "run", "-m", MODEL, "-c", "256", "-b", "64", "--temp", "0", "-n", "6", *args, PROMPT],
+    return subprocess.run([TUG, "run", "-m", MODEL, "-c", "256", "-b", "64", "-t", "1", "--temp", "0", "-n", "1", *args, PROMPT],
                           capture_output=True, timeout=600, check=False, env=env)
 
 
@@ -61,7 +61,7 @@ def test_a_degraded_link_is_told():
 
 
 def bench(*args, **more):
-    done = subprocess.run([TUG, "bench", "-m", MODEL, "-t", "2", "-b", "32", "-p", "20", "-n", "3", "-r", "2", *args],
+    done = subprocess.run([TUG, "bench", "-m", MODEL, "-t", "1", "-b", "32", "-p", "20", "-n", "2", "-r", "1", *args],
                           capture_output=True, timeout=600, check=False, env=world(**more))
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
@@ -91,8 +91,6 @@ def test_bench_without_the_library():
     assert not j["gpu"]["told"] and "does not start" in j["gpu"]["why_not"]
     assert j["gpu"]["pcie_lanes"] is None and j["gpu"]["vram_of_others_bytes"] is None
     assert all(c["gpu"]["watts"] is None and c["gpu"]["busy_share"] is None for c in j["cases"])
-    text = bench("--gpu", "0", nvml="fail=init")
-    assert "power and PCIe link are not known" in text and "joule" not in text
 
 
 def test_bench_table():
@@ -122,7 +120,7 @@ def test_plan_probe():
 
 
 def test_server():
-    with Server("--gpu", "0", "--vram", "20M", "-c", "256", "--parallel", "1", tug=TUG, model=MODEL, env=world()) as s:
+    with Server("--gpu", "0", "--vram", "20M", "-c", "256", "-t", "1", "--parallel", "1", tug=TUG, model=MODEL, env=world()) as s:
         gpu = s.get("/props").json()["gpu"]
         assert gpu["name"] == "emulated GPU" and 0 < gpu["vram_used"] <= gpu["vram_budget"] == 20000000, gpu
         tiers = s.get("/status").json()["memory"]
@@ -136,7 +134,7 @@ def test_server():
 def main():
     passed = failed = 0
     for name, test in sorted(globals().items()):
-        if not name.startswith("test_"):
+        if not name.startswith("test_") or (sys.argv[1:] and not any(w in name for w in sys.argv[1:])):
             continue
         try:
             test()

@@ -170,8 +170,14 @@ $(EMU)/race/libcuda.so.1: $(EMU_RACE)
 	@echo "  LD   $@"
 	$(Q)$(CXX) -shared -Wl,-z,nodelete -o $@ $^
 
+# What its GPU tells of power and PCIe.
+$(EMU)/libnvidia-ml.so.1: tests/cuda_emu/nvml/nvml.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	$(Q)$(CC) $(FLAGS) -Wno-missing-prototypes -fPIC -shared -o $@ $<
+
 $(CUDA_TESTS): LDFLAGS += -Wl,-rpath,'$$ORIGIN/../cuda_emu'
-$(CUDA_TESTS): | $(EMU)/libcuda.so.1
+$(CUDA_TESTS): | $(EMU)/libcuda.so.1 $(EMU)/libnvidia-ml.so.1
 
 # ---- the library and the command ----
 
@@ -223,9 +229,9 @@ tests: $(CPU_TESTS) $(PROGS) $(B)/tug $(B)/tests/tug-scripted
 gpu-tests: $(CUDA_TESTS) emu $(B)/tug $(B)/tests/tug-gpu
 bench: $(BENCHES)
 fuzz: $(FUZZERS)
-emu: $(EMU)/libcuda.so.1 $(EMU)/race/libcuda.so.1
+emu: $(EMU)/libnvidia-ml.so.1 $(EMU)/libcuda.so.1 $(EMU)/race/libcuda.so.1
 
-GPU_CLI_TESTS := tests/cli/test_gpu.py
+GPU_CLI_TESTS := tests/cli/test_gpu.py tests/cli/test_gpu_tools.py
 CLI_TESTS := $(filter-out $(GPU_CLI_TESTS),$(sort $(wildcard tests/cli/*.py)))
 
 check: tests

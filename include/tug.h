@@ -98,8 +98,8 @@ TUG_NODISCARD tug_status tug_model_open(tug_model **out, const tug_model_params 
 void tug_model_close(tug_model **model);
 tug_model_info tug_model_get_info(const tug_model *model);
 
-/* When experts are streamed: where the bytes are and what speed to expect, in three lines,
- * or in the tables of `tug plan`; NULL when all weights are in memory. */
+/* When experts are streamed or on a GPU: where the bytes are and what speed to expect, in
+ * three lines, or in the tables of `tug plan`; NULL when all weights are in RAM. */
 const char *tug_model_plan(const tug_model *model, bool tables);
 
 /* Borrowed; use it through src/tokenizer/tokenizer.h. */

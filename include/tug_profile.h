@@ -146,6 +146,53 @@ typedef struct tug_product_speed {
 TUG_NODISCARD tug_status tug_limits_probe_products(tug_limits_probe *probe,
                                                    tug_product_speed *out, tug_err *err);
 
+/* ---- the GPU of a model -------------------------------------------------------------- */
+
+/* Counted since the model was opened, and what NVIDIA's management library tells; without
+ * it the numbers below `told` are 0, busy and others -1. */
+typedef struct tug_gpu_now {
+    uint64_t vram_used, vram_peak, vram_budget;
+    uint64_t dense_bytes, expert_bytes; /* of vram_used: weights */
+    double in_bytes, out_bytes;         /* copied to it and from it */
+    double launches;                    /* kernels */
+    bool told;
+    const char *why_not; /* a sentence, when not told */
+    double watts, watts_limit;
+    double joules; /* since some time before */
+    double busy;   /* share of the last moments, in which it computed */
+    double others; /* bytes of its memory that other processes have */
+    int link_gen, link_width, link_max_gen, link_max_width; /* PCIe, now and at most */
+    int sm_mhz, memory_mhz;
+} tug_gpu_now;
+
+/* false: there is no GPU.  `ask`: also what the library tells, which may take a millisecond. */
+bool tug_model_gpu_now(const tug_model *model, bool ask, tug_gpu_now *out);
+
+/* What is wrong with how it is connected: a sentence in text (cap,), or false.  Asked after
+ * work: an idle GPU lets its link down. */
+bool tug_model_gpu_warning(const tug_model *model, char *text, size_t cap);
+
+/* Measured between two calls, in some ms. */
+typedef struct tug_gpu_limits {
+    double read_bytes_s; /* reading its memory, */
+    double read_bytes;   /* so many bytes in turn: few are in a cache */
+    double link_bytes_s; /* copies to it from pinned memory, of an expert's size */
+    double handoff_s;    /* a word to the host and one back */
+} tug_gpu_limits;
+
+/* TUG_EUNSUPPORTED: there is no GPU; TUG_EDEVICE. */
+TUG_NODISCARD tug_status tug_model_gpu_limits(tug_model *model, tug_gpu_limits *out,
+                                              tug_err *err);
+
+/* What the plan expects at a context of n_ctx tokens: one more, and all of them as a prompt.
+ * With limits (each may be NULL) that were measured instead of those it assumed.  false:
+ * there is no plan. */
+typedef struct tug_prediction {
+    double decode_tok_s, prefill_tok_s;
+} tug_prediction;
+bool tug_model_predict(const tug_model *model, int64_t n_ctx, const tug_limits *cpu,
+                       const tug_gpu_limits *gpu, tug_prediction *out);
+
 #ifdef __cplusplus
 }
 #endif

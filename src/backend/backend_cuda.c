@@ -27,6 +27,10 @@ tug_status tug_backend_cuda_create(tug_backend **out, tug_cpu_level level, int n
         s = tug_device_open(&c->dev, gpu, vram, err);
         if (s == TUG_OK) s = tug_device_event_create(c->dev, &c->routed, err);
     }
+    if (s == TUG_OK && tug_nvml_open(&c->nvml, tug_device_get_info(c->dev)->pci,
+                                     &c->no_nvml) != TUG_OK) {
+        c->nvml = NULL; /* and it is told when somebody asks */
+    }
     if (s != TUG_OK) {
         tug_backend_destroy(&be);
         return s;
@@ -54,6 +58,7 @@ static void destroy(tug_backend *be) {
         free_buffers(c);
         tug_device_event_destroy(c->dev, &c->routed);
     }
+    tug_nvml_close(&c->nvml);
     tug_device_close(&c->dev);
     tug_free(c);
     be->place = NULL;
@@ -65,6 +70,16 @@ const tug_device_info *tug_backend_gpu(const tug_backend *be) {
 
 uint64_t tug_backend_gpu_used(const tug_backend *be) {
     return be->place ? tug_device_used(tug_cuda_of(be)->dev) : 0;
+}
+
+const tug_device_counters *tug_backend_gpu_counters(const tug_backend *be) {
+    return tug_device_get_counters(tug_cuda_of(be)->dev);
+}
+
+const tug_nvml *tug_backend_gpu_nvml(const tug_backend *be, const char **why) {
+    const tug_cuda *c = tug_cuda_of(be);
+    *why = c->nvml ? "" : c->no_nvml.msg;
+    return c->nvml;
 }
 
 tug_status tug_cuda_check_shapes(const tug_attn_shape *attn, const tug_delta_shape *delta,
@@ -140,6 +155,16 @@ static void size_buffers(size_t bytes[TUG_CUDA_BUFFERS], size_t pinned[TUG_CUDA_
     pinned[TUG_CUDA_HOST_WEIGHTS] = (size_t)(pair * f);
     pinned[TUG_CUDA_HOST_X] = (size_t)(n * l->dim * f);
     pinned[TUG_CUDA_HOST_MORE] = (size_t)(n * l->dim * f);
+}
+
+uint64_t tug_cuda_work_bytes(const tug_backend_limits *limits) {
+    size_t bytes[TUG_CUDA_BUFFERS], pinned[TUG_CUDA_PINNED];
+    uint64_t sum = 0;
+    size_buffers(bytes, pinned, limits);
+    for (int i = 0; i < TUG_CUDA_BUFFERS; i++) {
+        sum += ((bytes[i] ? bytes[i] : 1) + 255) / 256 * 256;
+    }
+    return sum;
 }
 
 static tug_status make_buffers(tug_cuda *c, const tug_backend_limits *l, tug_err *err) {

@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "cuda/device.h"
+#include "cuda/nvml.h"
 
 /* GPU `gpu`, at most `vram` bytes of it (0: what is free); level and n_threads of the CPU.
  * Fails as tug_device_open does. */
@@ -19,6 +20,35 @@ TUG_NODISCARD tug_status tug_backend_cuda_create(tug_backend **out, tug_cpu_leve
 /* NULL: not such a backend. */
 const tug_device_info *tug_backend_gpu(const tug_backend *be);
 uint64_t tug_backend_gpu_used(const tug_backend *be); /* of info->budget */
+
+/* Device memory that tug_backend_reserve takes for these limits. */
+uint64_t tug_cuda_work_bytes(const tug_backend_limits *limits);
+
+/* NULL: the management library does not answer, *why says why not. */
+const tug_nvml *tug_backend_gpu_nvml(const tug_backend *be, const char **why);
+const tug_device_counters *tug_backend_gpu_counters(const tug_backend *be);
+
+/* What a device and the way to it reach. */
+typedef struct tug_cuda_limits {
+    double read_bytes_s; /* reading its memory, */
+    double read_bytes;   /* so many bytes in turn: few are in a cache */
+    double link_bytes_s; /* copies of an expert's size from pinned memory */
+    double handoff_s;    /* a word to the host, which waits for it, and one back */
+} tug_cuda_limits;
+
+/* Between two passes, in some ms; reads `data` (bytes,) of the device. */
+TUG_NODISCARD tug_status tug_backend_gpu_measure(tug_backend *be, const void *data,
+                                                 size_t bytes, tug_cuda_limits *out,
+                                                 tug_err *err);
+
+/* The same of a GPU that no model is on, and what it is.  Fails as tug_device_open does. */
+typedef struct tug_cuda_probed {
+    tug_device_info info;
+    tug_cuda_limits limits;
+    tug_nvml_facts facts; /* zeros where nobody tells */
+    tug_nvml_now now;
+} tug_cuda_probed;
+TUG_NODISCARD tug_status tug_cuda_probe_gpu(int gpu, tug_cuda_probed *out, tug_err *err);
 
 /* Can its kernels run such mixers and experts?  TUG_EUNSUPPORTED: which cannot. */
 TUG_NODISCARD tug_status tug_cuda_check_shapes(const tug_attn_shape *attn,

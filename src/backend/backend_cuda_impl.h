@@ -56,6 +56,8 @@ typedef struct tug_cuda {
     tug_backend_limits limits;
     int32_t pos;              /* what TUG_CUDA_POS holds, -1: nothing */
     tug_device_event *routed; /* owned: ids, weights and x of a layer are on the host */
+    tug_nvml *nvml;           /* owned; NULL: not available, and why */
+    tug_err no_nvml;
 } tug_cuda;
 
 struct tug_cuda_experts {

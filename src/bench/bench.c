@@ -142,11 +142,15 @@ typedef struct taken {
     tug_limits limits;
     tug_profile profile;
     tug_load before, after;
+    tug_gpu_now gpu_before, gpu_after; /* when b->on_gpu */
+    tug_gpu_limits gpu_limits;
 } taken;
 
 static tug_status take(runner *r, tug_bench_kind kind, int64_t n, taken *t,
                        tug_err *err) {
     t->limits = tug_limits_probe_run(r->probe);
+    if (r->b->on_gpu) TUG_TRY(tug_model_gpu_limits(r->model, &t->gpu_limits, err));
+    (void)tug_model_gpu_now(r->model, true, &t->gpu_before);
     t->before = tug_load_now();
     TUG_TRY(tug_model_profile_start(r->model, err));
     const double start = tug_now();
@@ -154,12 +158,13 @@ static tug_status take(runner *r, tug_bench_kind kind, int64_t n, taken *t,
     t->seconds = tug_now() - start;
     tug_model_profile_stop(r->model, &t->profile);
     t->after = tug_load_now();
+    (void)tug_model_gpu_now(r->model, true, &t->gpu_after);
     tug_profile_split_shared(&t->profile, &t->limits);
     return s;
 }
 
 /* All of a measurement but its speed. */
-static void add_taken(tug_bench_case *c, const taken *t) {
+static void add_taken(tug_bench *b, tug_bench_case *c, const taken *t) {
     if (c->n_limits < TUG_BENCH_REPS) {
         c->read_bytes_s[c->n_limits] = t->limits.read_bytes_s;
         c->int8_macs_s[c->n_limits] = t->limits.int8_macs_s;
@@ -168,14 +173,19 @@ static void add_taken(tug_bench_case *c, const taken *t) {
     c->cache_bytes = t->limits.cache_bytes;
     add_profile(&c->profile, &t->profile);
     tug_load_add(&c->load, &t->before, &t->after);
+    if (!b->on_gpu) return;
+    tug_gpu_load_add(&c->gpu, &t->gpu_before, &t->gpu_after, t->seconds,
+                     (double)t->profile.n_tokens);
+    tug_gpu_load_limits(&c->gpu, &t->gpu_limits);
+    b->gpu = t->gpu_after;
 }
 
-static void record(tug_bench_case *c, const taken *t) {
+static void record(tug_bench *b, tug_bench_case *c, const taken *t) {
     const int i = c->n++;
     const double sampling = t->profile.stage[TUG_STAGE_SAMPLING].seconds;
     c->tok_s[i] = (double)c->n_tokens / t->seconds;
     c->model_tok_s[i] = (double)c->n_tokens / (t->seconds - sampling);
-    add_taken(c, t);
+    add_taken(b, c, t);
 }
 
 /* ---- filling ------------------------------------------------------------------------- */
@@ -194,7 +204,7 @@ static tug_status fill_to(runner *r, int64_t depth, tug_bench_case *c, double *s
         if (canceled(r)) return TUG_OK;
         at += n;
         *seconds += t.seconds;
-        add_taken(c, &t);
+        add_taken(r->b, c, &t);
         report(r, "filling the context", n);
     }
     return TUG_OK;
@@ -236,7 +246,7 @@ static tug_status measure(runner *r, tug_bench_case *c, tug_err *err) {
     TUG_TRY(tug_session_restore(r->session, mark_at(r, c->depth), err));
     TUG_TRY(take(r, c->kind, c->n_tokens, &t, err));
     if (canceled(r)) return TUG_OK;
-    record(c, &t);
+    record(r->b, c, &t);
     r->b->rss = tug_rss_now();
     report(r, c->kind == TUG_BENCH_DECODE ? "decode" : "prefill", c->n_tokens);
     return TUG_OK;
@@ -279,7 +289,20 @@ static tug_status prepare(runner *r, tug_err *err) {
     TUG_TRY(tug_sampler_create(&r->sampler, r->n_vocab, &sampling, err));
     TUG_TRY(tug_limits_probe_create(&r->probe, r->model, err));
     r->b->probe_bytes = tug_limits_probe_bytes(r->probe);
+    r->b->on_gpu = tug_model_gpu_now(r->model, true, &r->b->gpu);
     return TUG_OK;
+}
+
+/* The plan knows a prompt from its beginning, and one token at any depth. */
+static void predict(const runner *r, tug_bench_case *c) {
+    const bool decode = c->kind == TUG_BENCH_DECODE;
+    const tug_limits cpu = tug_bench_limits(c);
+    tug_prediction p;
+    if (c->n == 0 || (!decode && c->depth > 0)) return;
+    const int64_t n_ctx = decode ? (c->depth > 0 ? c->depth : 1) : c->n_tokens;
+    const tug_gpu_limits *gpu = r->b->on_gpu ? &c->gpu.limits : NULL;
+    if (!tug_model_predict(r->model, n_ctx, &cpu, gpu, &p)) return;
+    c->predicted_tok_s = decode ? p.decode_tok_s : p.prefill_tok_s;
 }
 
 tug_status tug_bench_run(tug_bench *b, tug_model *model, tug_session *session,
@@ -291,6 +314,7 @@ tug_status tug_bench_run(tug_bench *b, tug_model *model, tug_session *session,
                 .total = tokens_of_all(b)};
     tug_status s = prepare(&r, err);
     if (s == TUG_OK) s = run_all(&r, err);
+    for (int i = 0; s == TUG_OK && i < b->n_cases; i++) predict(&r, &b->cases[i]);
     for (int d = 0; d < TUG_BENCH_DEPTHS; d++) tug_session_mark_destroy(&r.marks[d]);
     tug_limits_probe_destroy(&r.probe);
     tug_sampler_destroy(&r.sampler);

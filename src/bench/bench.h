@@ -11,6 +11,7 @@
 #ifndef TUG_BENCH_BENCH_H
 #define TUG_BENCH_BENCH_H
 
+#include "bench/gpu_load.h"
 #include "bench/process.h"
 #include "bench/stats.h"
 #include "bench/verdict.h"
@@ -56,6 +57,8 @@ typedef struct tug_bench_case {
     double cache_bytes;
     tug_profile profile; /* sum over repetitions, split */
     tug_load load;
+    tug_gpu_load gpu;       /* the same of the GPU, if there is one */
+    double predicted_tok_s; /* by the plan with the limits above; 0: not planned */
 } tug_bench_case;
 
 typedef struct tug_bench {
@@ -65,6 +68,8 @@ typedef struct tug_bench {
     bool interrupted;
     uint64_t probe_bytes; /* of the memory below, the bandwidth probe's */
     tug_rss rss;          /* after the last repetition */
+    bool on_gpu;
+    tug_gpu_now gpu; /* after the last repetition, while it was at work */
 } tug_bench;
 
 /* Callbacks of a long run. */

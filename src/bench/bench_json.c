@@ -76,6 +76,10 @@ static void write_verdict(tug_json_writer *w, const tug_verdict *v, const tug_li
     number(w, "starved_share", v->starved);
     number(w, "wait_share", v->wait);
     number(w, "alone_share", v->alone);
+    if (v->on_gpu) {
+        number(w, "gpu_read_share", v->gpu_read);
+        number(w, "pcie_share", v->gpu_link);
+    }
     text(w, "largest_stage", tug_stage_name(v->stage));
     key(w, "sentence");
     tug_json_write_str(w, tug_buf_view(&sentence));
@@ -119,6 +123,51 @@ static void write_streaming(tug_json_writer *w, const tug_bench_case *c) {
     tug_json_end_object(w);
 }
 
+/* A number that 0 stands for when nobody told it. */
+static void told(tug_json_writer *w, const char *name, double value) {
+    key(w, name);
+    if (value > 0.0) {
+        tug_json_write_f64(w, value);
+    } else {
+        tug_json_write_null(w);
+    }
+}
+
+/* The GPU's part of a case; absent when there is none. */
+static void write_gpu_case(tug_json_writer *w, const tug_bench_case *c) {
+    const tug_gpu_load *g = &c->gpu;
+    if (g->seconds <= 0.0) return;
+    key(w, "gpu");
+    tug_json_begin_object(w);
+    number(w, "pcie_in_bytes_per_token", share(g->in_bytes, g->n_tokens));
+    number(w, "pcie_out_bytes_per_token", share(g->out_bytes, g->n_tokens));
+    number(w, "pcie_bytes_s", tug_gpu_load_link_bytes_s(g));
+    number(w, "kernels_per_token", share(g->launches, g->n_tokens));
+    key(w, "busy_share");
+    if (g->n_busy > 0) {
+        tug_json_write_f64(w, g->busy / g->n_busy);
+    } else {
+        tug_json_write_null(w);
+    }
+    told(w, "watts", tug_gpu_load_watts(g));
+    told(w, "tokens_per_joule", tug_gpu_load_tokens_per_joule(g));
+    key(w, "limits");
+    tug_json_begin_object(w);
+    number(w, "read_bytes_s", g->limits.read_bytes_s);
+    number(w, "read_bytes", g->limits.read_bytes);
+    number(w, "pcie_bytes_s", g->limits.link_bytes_s);
+    number(w, "handoff_s", g->limits.handoff_s);
+    tug_json_end_object(w);
+    key(w, "stage_limit_shares");
+    tug_json_begin_object(w);
+    for (int i = 0; i < TUG_STAGE_COUNT; i++) {
+        const double of_time = tug_gpu_stage_share(g, &c->profile, (tug_stage)i);
+        if (of_time > 0.0) number(w, tug_stage_name((tug_stage)i), of_time);
+    }
+    tug_json_end_object(w);
+    tug_json_end_object(w);
+}
+
 static void write_case(tug_json_writer *w, const tug_bench_case *c) {
     const tug_limits l = tug_bench_limits(c);
     const tug_verdict v = tug_bench_verdict(c);
@@ -130,6 +179,7 @@ static void write_case(tug_json_writer *w, const tug_bench_case *c) {
     whole(w, "repetitions", c->n);
     spread(w, "tok_s", c->tok_s, c->n);
     spread(w, "tok_s_without_sampling", c->model_tok_s, c->n);
+    told(w, "predicted_tok_s", c->predicted_tok_s);
     key(w, "limits");
     tug_json_begin_object(w);
     spread(w, "read_bytes_s", c->read_bytes_s, c->n_limits);
@@ -142,6 +192,7 @@ static void write_case(tug_json_writer *w, const tug_bench_case *c) {
     for (int i = 0; i < TUG_STAGE_COUNT; i++) write_stage(w, c, i, &l);
     tug_json_end_array(w);
     write_streaming(w, c);
+    write_gpu_case(w, c);
     write_load(w, c);
     write_verdict(w, &v, &l);
     tug_json_end_object(w);
@@ -182,8 +233,38 @@ static void write_memory(tug_json_writer *w, const tug_bench *b) {
     whole(w, "probe_bytes", (int64_t)b->probe_bytes);
     whole(w, "rss_anon_bytes", (int64_t)b->rss.anon);
     whole(w, "rss_file_bytes", (int64_t)b->rss.file);
-    key(w, "vram_bytes");
-    tug_json_write_null(w);
+    told(w, "vram_bytes", (double)b->gpu.vram_peak);
+    told(w, "vram_budget_bytes", (double)b->gpu.vram_budget);
+    tug_json_end_object(w);
+}
+
+/* null: the CPU alone. */
+static void write_gpu(tug_json_writer *w, const tug_bench *b,
+                      const tug_bench_subject *s) {
+    const tug_gpu_now *g = &b->gpu;
+    key(w, "gpu");
+    if (!b->on_gpu) {
+        tug_json_write_null(w);
+        return;
+    }
+    tug_json_begin_object(w);
+    text(w, "name", s->model.gpu);
+    whole(w, "experts", s->model.n_experts_on_gpu);
+    truth(w, "told", g->told);
+    if (!g->told) text(w, "why_not", g->why_not);
+    told(w, "watts_limit", g->watts_limit);
+    told(w, "pcie_generation", g->link_gen);
+    told(w, "pcie_lanes", g->link_width);
+    told(w, "pcie_generation_most", g->link_max_gen);
+    told(w, "pcie_lanes_most", g->link_max_width);
+    told(w, "sm_mhz", g->sm_mhz);
+    told(w, "memory_mhz", g->memory_mhz);
+    key(w, "vram_of_others_bytes");
+    if (g->others >= 0.0) {
+        tug_json_write_f64(w, g->others);
+    } else {
+        tug_json_write_null(w);
+    }
     tug_json_end_object(w);
 }
 
@@ -195,6 +276,7 @@ void tug_bench_json(const tug_bench *b, const tug_bench_subject *s, tug_buf *out
     write_subject(w, b, s);
     truth(w, "interrupted", b->interrupted);
     write_memory(w, b);
+    write_gpu(w, b, s);
     key(w, "cases");
     tug_json_begin_array(w);
     for (int i = 0; i < b->n_cases; i++) {

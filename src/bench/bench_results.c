@@ -14,7 +14,9 @@ tug_limits tug_bench_limits(const tug_bench_case *c) {
 
 tug_verdict tug_bench_verdict(const tug_bench_case *c) {
     const tug_limits limits = tug_bench_limits(c);
-    return tug_verdict_of(&c->profile, &c->load, &limits);
+    tug_verdict v = tug_verdict_of(&c->profile, &c->load, &limits);
+    if (c->gpu.seconds > 0.0) tug_verdict_on_gpu(&v, &c->profile, &c->gpu);
+    return v;
 }
 
 static void add_case(tug_bench_case *sum, const tug_bench_case *c) {
@@ -39,6 +41,7 @@ static void add_case(tug_bench_case *sum, const tug_bench_case *c) {
         to->work.macs_f32 += from->work.macs_f32;
     }
     tug_load_add(&sum->load, &zero, &c->load);
+    tug_gpu_load_sum(&sum->gpu, &c->gpu);
 }
 
 void tug_bench_sum(const tug_bench *b, tug_bench_kind kind, tug_bench_case *sum) {

@@ -80,9 +80,10 @@ static const tug_bench_case *at_x(const tug_bench *b, tug_bench_kind kind, int64
 }
 
 static void contexts_table(const tug_bench *b, tug_buf *out) {
-    char ram[32];
+    char ram[32], vram[32] = "-";
     say_bytes(ram, tug_bench_ram(b));
-    tug_buf_printf(out, "%8s  %14s  %-26s  %5s  %4s  %8s  %5s\n", "context",
+    if (b->on_gpu) say_bytes(vram, b->gpu.vram_peak);
+    tug_buf_printf(out, "%8s  %14s  %-26s  %5s  %8s  %8s  %5s\n", "context",
                    "prefill tok/s", "decode tok/s", "batch", "VRAM", "RAM", "CPU");
     for (int d = 0; d < b->spec.n_depths; d++) {
         const int64_t x = b->spec.depths[d];
@@ -92,8 +93,8 @@ static void contexts_table(const tug_bench *b, tug_buf *out) {
         if (!p && !g) continue;
         spread_text(prefill, p);
         spread_text(decode, g);
-        tug_buf_printf(out, "%8lld  %14s  %-26s  %5d  %4s  %8s  %3.0f %%\n", (long long)x,
-                       prefill, decode, 1, "-", ram, 100 * tug_bench_cpu(g ? g : p));
+        tug_buf_printf(out, "%8lld  %14s  %-26s  %5d  %8s  %8s  %3.0f %%\n", (long long)x,
+                       prefill, decode, 1, vram, ram, 100 * tug_bench_cpu(g ? g : p));
     }
 }
 
@@ -111,6 +112,12 @@ static void cases_table(const tug_bench *b, tug_buf *out) {
                        c->kind == TUG_BENCH_DECODE ? "decode" : "prefill",
                        (long long)c->n_tokens);
         spread_text(speed, c);
+        if (v.on_gpu) { /* the GPU's bandwidth; nobody counts its multiplications' time */
+            tug_buf_printf(out, "%8lld  %-13s  %-26s  %3.0f %%  %7.0f %%  %6s    %s\n",
+                           (long long)c->depth, test, speed, 100 * tug_bench_cpu(c),
+                           100 * v.gpu_read, "-", tug_bound_name(v.bound));
+            continue;
+        }
         tug_buf_printf(out, "%8lld  %-13s  %-26s  %3.0f %%  %7.0f %%  %6.0f %%  %s\n",
                        (long long)c->depth, test, speed, 100 * tug_bench_cpu(c),
                        100 * v.bandwidth, 100 * v.compute, tug_bound_name(v.bound));
@@ -148,6 +155,75 @@ static void streaming_line(const tug_bench_case *c, double n_tok, double all,
         100 * s->waited_s / all);
 }
 
+/* ---- the GPU and the plan ------------------------------------------------------------- */
+
+/* What it must at least read, by stage; the host's clock does not see it compute. */
+static void gpu_stages(const tug_bench_case *c, double n_tok, tug_buf *out) {
+    tug_buf_printf(out, "  GPU, at its measured %.0f GB/s  %9s  %8s  %s\n",
+                   1e-9 * c->gpu.limits.read_bytes_s, "MB/token", "least ms",
+                   "of the time");
+    for (int i = 0; i < TUG_STAGE_COUNT; i++) {
+        const double share = tug_gpu_stage_share(&c->gpu, &c->profile, (tug_stage)i);
+        if (share <= 0.0) continue;
+        tug_buf_printf(out, "    %-28s %9.3f  %8.3f  %4.0f %%\n",
+                       tug_stage_name((tug_stage)i),
+                       1e-6 * c->profile.stage[i].work.bytes / n_tok,
+                       1e3 * share * c->gpu.seconds / n_tok, 100 * share);
+    }
+}
+
+static void gpu_lines(const tug_bench_case *c, double n_tok, tug_buf *out) {
+    const tug_gpu_load *g = &c->gpu;
+    if (g->seconds <= 0.0) return;
+    gpu_stages(c, n_tok, out);
+    tug_buf_printf(
+        out,
+        "  PCIe: %.3f MB in and %.3f MB out a token, %.2f of the measured %.1f "
+        "GB/s; a handoff takes %.0f us; %.0f kernels a token\n",
+        1e-6 * g->in_bytes / n_tok, 1e-6 * g->out_bytes / n_tok,
+        1e-9 * tug_gpu_load_link_bytes_s(g), 1e-9 * g->limits.link_bytes_s,
+        1e6 * g->limits.handoff_s, g->launches / n_tok);
+    if (g->n_busy > 0)
+        tug_buf_printf(out, "  the GPU was busy %.0f %%", 100 * g->busy / g->n_busy);
+    if (g->joules > 0.0) {
+        tug_buf_printf(out, "%s %.0f W, %.2f tokens a joule",
+                       g->n_busy > 0 ? " at" : "  the GPU took", tug_gpu_load_watts(g),
+                       tug_gpu_load_tokens_per_joule(g));
+    }
+    if (g->n_busy > 0 || g->joules > 0.0) tug_buf_char(out, '\n');
+}
+
+static void plan_line(const tug_bench_case *c, tug_buf *out) {
+    if (c->predicted_tok_s <= 0.0) return;
+    tug_buf_printf(out,
+                   "  the plan with these limits: %.1f tok/s; measured: %.0f %% of it\n",
+                   c->predicted_tok_s,
+                   100 * tug_spread_of(c->tok_s, c->n).median / c->predicted_tok_s);
+}
+
+/* Of the whole run. */
+static void gpu_end(const tug_bench *b, const tug_bench_subject *s, tug_buf *out) {
+    const tug_gpu_now *g = &b->gpu;
+    char peak[32], budget[32];
+    if (!b->on_gpu) return;
+    say_bytes(peak, g->vram_peak);
+    say_bytes(budget, g->vram_budget);
+    tug_buf_printf(out, "%s: peak VRAM %s of %s", s->model.gpu, peak, budget);
+    if (g->others > 0.0) {
+        say_bytes(peak, (uint64_t)g->others);
+        tug_buf_printf(out, ", other processes have %s", peak);
+    }
+    if (g->link_gen > 0) {
+        tug_buf_printf(out, "; PCIe %d.0 x%d of %d.0 x%d", g->link_gen, g->link_width,
+                       g->link_max_gen, g->link_max_width);
+    }
+    if (g->sm_mhz > 0) {
+        tug_buf_printf(out, "; clocks %d and %d MHz", g->sm_mhz, g->memory_mhz);
+    }
+    if (!g->told) tug_buf_printf(out, "; %s", g->why_not);
+    tug_buf_char(out, '\n');
+}
+
 static void stages(const tug_bench_case *c, tug_buf *out) {
     const tug_limits l = tug_bench_limits(c);
     const tug_verdict v = tug_bench_verdict(c);
@@ -166,6 +242,10 @@ static void stages(const tug_bench_case *c, tug_buf *out) {
                    c->kind == TUG_BENCH_DECODE ? "decode" : "prefill",
                    (long long)c->n_tokens, (long long)c->depth, 1e-9 * l.read_bytes_s,
                    1e-9 * l.int8_macs_s, 1e-9 * l.f32_macs_s);
+    if (v.on_gpu) {
+        tug_buf_text(out, "  times are the host's: a GPU computes behind it, and this "
+                          "table's limits are the processor's\n");
+    }
     tug_buf_printf(out, "  %-10s %9s  %6s  %9s  %9s  %6s  %7s  %s\n", "stage", "ms/token",
                    "time", "MB/token", "MMAC/tok", "GB/s", "GMAC/s", "of limit");
     for (int i = 1; i <= TUG_STAGE_COUNT; i++) { /* "other" is the last one */
@@ -180,6 +260,8 @@ static void stages(const tug_bench_case *c, tug_buf *out) {
                    "works alone, %.0f %% waiting for a processor\n",
                    100 * v.wait, 100 * v.alone, 100 * v.starved);
     streaming_line(c, n_tok, all, out);
+    gpu_lines(c, n_tok, out);
+    plan_line(c, out);
 }
 
 static void deepest_stages(const tug_bench *b, tug_buf *out) {
@@ -221,8 +303,10 @@ void tug_bench_text(const tug_bench *b, const tug_bench_subject *s, tug_buf *out
     say_bytes(ram, tug_bench_ram(b));
     say_bytes(anon, b->rss.anon > b->probe_bytes ? b->rss.anon - b->probe_bytes : 0);
     say_bytes(file, b->rss.file);
-    tug_buf_printf(out, "\npeak RAM %s; at the end %s of its own and %s of the file\n\n",
+    tug_buf_printf(out, "\npeak RAM %s; at the end %s of its own and %s of the file\n",
                    ram, anon, file);
+    gpu_end(b, s, out);
+    tug_buf_char(out, '\n');
     tug_bench_sentence(b, &sentence);
     tug_buf_str(out, sentence.n ? tug_buf_view(&sentence)
                                 : tug_str_of("Nothing was measured."));

@@ -16,7 +16,7 @@ static const double CACHED = 1.10;
 
 const char *tug_bound_name(tug_bound bound) {
     static const char *const names[TUG_BOUND_COUNT] = {
-        "compute", "bandwidth", "starved", "disk", "synchronisation", "overhead"};
+        "compute", "bandwidth", "starved", "disk", "pcie", "synchronisation", "overhead"};
     return names[bound];
 }
 
@@ -111,7 +111,25 @@ static void say_stage(const tug_verdict *v, double limit, tug_buf *out) {
                    tug_stage_name(v->stage), 100 * v->stage_time, 100 * v->stage_limit);
 }
 
+/* The host's clock does not see the GPU's stages: only its limits are known. */
+static void say_on_gpu(const tug_verdict *v, tug_buf *out) {
+    static const char *const what[TUG_BOUND_COUNT] = {
+        [TUG_BOUND_BANDWIDTH] = "bandwidth-bound on the GPU",
+        [TUG_BOUND_LINK] = "bound by PCIe",
+        [TUG_BOUND_OVERHEAD] = "bound by neither the GPU's memory nor PCIe"};
+    tug_buf_printf(
+        out,
+        "%s: weights, cache and state without experts need %.0f %% of the time "
+        "at the GPU's measured bandwidth, most of it %s; what crosses PCIe "
+        "needs %.0f %%",
+        what[v->bound], 100 * v->gpu_read, tug_stage_name(v->stage), 100 * v->gpu_link);
+}
+
 void tug_verdict_say(const tug_verdict *v, const tug_limits *l, tug_buf *out) {
+    if (v->on_gpu && v->bound != TUG_BOUND_STARVED && v->bound != TUG_BOUND_DISK) {
+        say_on_gpu(v, out);
+        return;
+    }
     switch (v->bound) {
     case TUG_BOUND_COMPUTE:
         tug_buf_printf(out,
@@ -149,6 +167,7 @@ void tug_verdict_say(const tug_verdict *v, const tug_limits *l, tug_buf *out) {
                        100 * v->wait, 100 * v->alone);
         break;
     case TUG_BOUND_OVERHEAD:
+    case TUG_BOUND_LINK:
     case TUG_BOUND_COUNT:
         if (v->cached) {
             tug_buf_printf(out,

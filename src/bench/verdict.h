@@ -16,12 +16,13 @@ typedef enum tug_bound {
     TUG_BOUND_BANDWIDTH,   /* reading memory */
     TUG_BOUND_STARVED,     /* others had the processors */
     TUG_BOUND_DISK,        /* reading experts from the file */
+    TUG_BOUND_LINK,        /* PCIe, of a model on a GPU */
     TUG_BOUND_SYNC,        /* threads waited for each other */
     TUG_BOUND_OVERHEAD,    /* none of these: far from every limit */
     TUG_BOUND_COUNT
 } tug_bound;
 
-/* "compute", "bandwidth", "starved", "disk", "synchronisation", "overhead". */
+/* "compute", "bandwidth", "starved", "disk", "pcie", "synchronisation", "overhead". */
 const char *tug_bound_name(tug_bound bound);
 
 typedef struct tug_verdict {
@@ -35,6 +36,10 @@ typedef struct tug_verdict {
     tug_stage stage;     /* where most of the time went, */
     double stage_time;   /* its share of the time, */
     double stage_limit;  /* and how near it is to its own limit */
+    /* On a GPU: shares of the time for what it must at least read (without experts), and for
+     * what crosses PCIe; `stage` is the one that reads most. */
+    bool on_gpu;
+    double gpu_read, gpu_link;
 } tug_verdict;
 
 /* Least seconds for this work. */

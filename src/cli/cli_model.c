@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "cli/interrupt.h"
+#include "tug_profile.h"
 
 static bool on_load(void *ud, uint64_t done, uint64_t total) {
     cli_model *m = ud;
@@ -29,6 +30,10 @@ static void say_gpu(const tug_model *m) {
                   "copy there\n",
                   i.gpu, (double)i.vram_used * 1e-9, (double)i.vram_bytes * 1e-9,
                   (long long)i.n_experts_on_gpu, (long long)(i.n_layer * i.n_expert));
+    char warning[256];
+    if (tug_model_gpu_warning(m, warning, sizeof warning)) {
+        (void)fprintf(stderr, "tug: warning: %s\n", warning);
+    }
 }
 
 tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *err) {

@@ -159,12 +159,21 @@ static tug_status check_threads(const bench_command *c, tug_err *err) {
                     (long long)c->engine.n_threads, n, n);
 }
 
+static const int64_t usual_contexts[] = {8192, 16384, 32768, 65536};
+enum { USUAL_CONTEXTS = sizeof usual_contexts / sizeof *usual_contexts };
+
+/* What is left on a GPU beside the deepest context goes to experts; a context beyond the
+ * model's is cut there. */
+static int64_t planned_context(const tug_bench_spec *s) {
+    return s->contexts ? usual_contexts[USUAL_CONTEXTS - 1] + s->n_decode
+                       : tug_bench_context(s);
+}
+
 /* The contexts people compare, or the largest power of two a small model has room for. */
 static void choose_contexts(tug_bench_spec *s, int64_t n_ctx_train) {
-    static const int64_t contexts[] = {8192, 16384, 32768, 65536};
     const int64_t most = n_ctx_train - s->n_decode;
-    for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++) {
-        if (contexts[i] <= most) s->depths[s->n_depths++] = contexts[i];
+    for (size_t i = 0; i < USUAL_CONTEXTS; i++) {
+        if (usual_contexts[i] <= most) s->depths[s->n_depths++] = usual_contexts[i];
     }
     if (s->n_depths > 0) return;
     int64_t context = 1;
@@ -218,7 +227,9 @@ static const char *cache_type_name(const bench_command *c) {
     case TUG_KV_CACHE_I16: return "i16";
     case TUG_KV_CACHE_AUTO: break;
     }
-    const char *level = tug_model_get_info(c->m.model).cpu_level;
+    const tug_model_info info = tug_model_get_info(c->m.model);
+    const char *level = info.cpu_level;
+    if (info.gpu) return "f16";
     return strcmp(level, "ref") == 0 ? "f32" : strcmp(level, "avx2") == 0 ? "f16" : "i16";
 }
 
@@ -247,6 +258,7 @@ static tug_status print(const bench_command *c, tug_err *err) {
 static tug_status run(bench_command *c, tug_err *err) {
     TUG_TRY(check_threads(c, err));
     if (c->plot) TUG_TRY(tug_outfile_check(c->plot, err));
+    if (c->engine.gpu) c->engine.n_ctx = planned_context(&c->spec);
     TUG_TRY(cli_model_open(&c->m, &c->engine, err));
     const int64_t n_ctx_train = tug_model_get_info(c->m.model).n_ctx_train;
     if (c->spec.contexts) choose_contexts(&c->spec, n_ctx_train);

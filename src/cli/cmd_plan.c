@@ -8,6 +8,7 @@
 #include "base/sys.h"
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "engine/planning.h"
 #include "memory/meminfo.h"
 #include "plan/plan_machine.h"
 #include "plan/plan_model.h"
@@ -20,6 +21,7 @@ enum {
     OPT_VRAM,
     OPT_HARDWARE,
     OPT_PROBE,
+    OPT_GPU,
     OPT_CACHE_TYPE,
     OPT_SEQUENCES,
     OPT_CHECKPOINTS,
@@ -39,6 +41,7 @@ static const struct option long_options[] = {
     {"vram", required_argument, NULL, OPT_VRAM},
     {"hardware", required_argument, NULL, OPT_HARDWARE},
     {"probe", no_argument, NULL, OPT_PROBE},
+    {"gpu", required_argument, NULL, OPT_GPU},
     {"cache-type", required_argument, NULL, OPT_CACHE_TYPE},
     {"sequences", required_argument, NULL, OPT_SEQUENCES},
     {"checkpoints", required_argument, NULL, OPT_CHECKPOINTS},
@@ -73,9 +76,10 @@ static const char help[] =
     "rtx5060ti,ddr5-6000,32G,pcie4x8,nvme4;\n"
     "                            numbers: ram-bw=60,disk=1.2; `here,...` changes this "
     "one\n"
-    "      --probe               measure this one: RAM, arithmetic, and the disk with "
-    "the\n"
-    "                            file, or with 1 GB written to the current folder\n"
+    "      --probe               measure this one: RAM, arithmetic, the disk with the\n"
+    "                            file or with 1 GB written to the current folder, and\n"
+    "                            GPU 0 if there is one\n"
+    "      --gpu N               that GPU instead, or none\n"
     "      --routing KIND        typical (default), optimistic, skewed (models of\n"
     "                            `tug synth`) or uniform\n"
     "      --policy KIND         cache (default), or split: whole layers on the GPU, as\n"
@@ -94,10 +98,14 @@ static const char help[] =
     "  tug plan qwen3-coder-next:Q3_K_M --hardware rtx5060ti,ddr5-6000,32G,pcie4x8\n"
     "  tug plan -m model.gguf --ram 20G --probe\n";
 
+enum { NO_GPU = -1 };
+
 typedef struct options {
     tug_plan_request request;
     const char *name, *path, *hardware, *cost, *plot; /* borrowed from argv or NULL */
     bool probe, json;
+    int64_t gpu; /* that --probe measures; NO_GPU */
+    bool gpu_given;
 } options;
 
 /* ---- flags ------------------------------------------------------------------------ */
@@ -106,6 +114,13 @@ static tug_status parse_vram(options *o, const char *arg, tug_err *err) {
     o->request.no_gpu = strcmp(arg, "0") == 0;
     if (o->request.no_gpu) return TUG_OK;
     return cli_parse_size("--vram", arg, &o->request.vram_ceiling, err);
+}
+
+static tug_status parse_gpu(options *o, const char *arg, tug_err *err) {
+    o->gpu_given = true;
+    o->gpu = NO_GPU;
+    if (strcmp(arg, "none") == 0) return TUG_OK;
+    return cli_parse_i64("--gpu", arg, 0, 1024, &o->gpu, err);
 }
 
 /* One of n words, in the order of the enum that *out is. */
@@ -173,6 +188,7 @@ static tug_status set_option(options *o, int c, const char *arg, tug_err *err) {
     case OPT_VRAM: return parse_vram(o, arg, err);
     case OPT_HARDWARE: o->hardware = arg; return TUG_OK;
     case OPT_PROBE: o->probe = true; return TUG_OK;
+    case OPT_GPU: return parse_gpu(o, arg, err);
     case OPT_COST: o->cost = arg; return TUG_OK;
     case OPT_JSON: o->json = true; return TUG_OK;
     case OPT_PLOT: return set_plot(o, arg, err);
@@ -191,6 +207,11 @@ static tug_status complete(options *o, int n, char **words, tug_err *err) {
         return TUG_FAIL(err, TUG_EUSAGE,
                         "plan wants a model: a name such as qwen3-coder-next:Q3_K_M, or "
                         "-m FILE");
+    }
+    if (o->gpu_given && !o->probe) {
+        return TUG_FAIL(err, TUG_EUSAGE,
+                        "--gpu says which GPU --probe measures: add --probe, or describe "
+                        "one with --hardware");
     }
     const bool here = !o->hardware || strncmp(o->hardware, "here", 4) == 0;
     if (!o->probe || here) return TUG_OK;
@@ -269,11 +290,24 @@ static tug_status probe_disk(tug_plan_machine *m, const char *path, tug_err *err
     return TUG_OK;
 }
 
-static tug_status make_machine(const options *o, tug_plan_machine *m, tug_err *err) {
+/* A machine without a GPU is planned without one, and *why says why; the one that was asked
+ * for has to be there. */
+static tug_status probe_gpu(const options *o, tug_plan_machine *m, tug_err *why,
+                            tug_err *err) {
+    if (o->gpu == NO_GPU || o->request.no_gpu) return TUG_OK;
+    const tug_status s = tug_planning_probe_gpu(m, (int)o->gpu, why);
+    if (s == TUG_OK || !o->gpu_given) return TUG_OK;
+    *err = *why;
+    return s;
+}
+
+static tug_status make_machine(const options *o, tug_plan_machine *m, tug_err *no_gpu,
+                               tug_err *err) {
     tug_plan_machine_here(m, tug_memory_total(), tug_memory_available());
     if (o->probe) {
         TUG_TRY(probe_cpu(m, err));
         TUG_TRY(probe_disk(m, o->path, err));
+        TUG_TRY(probe_gpu(o, m, no_gpu, err));
     }
     return o->hardware ? tug_plan_machine_parse(m, o->hardware, err) : TUG_OK;
 }
@@ -321,7 +355,8 @@ static tug_status run(const options *o, tug_err *err) {
     if (o->plot) TUG_TRY(tug_outfile_check(o->plot, err));
     if (o->cost) TUG_TRY(tug_plan_cost_parse(&prices, o->cost, err));
     TUG_TRY(make_model(o, &model, err));
-    TUG_TRY(make_machine(o, &machine, err));
+    tug_err no_gpu = {0};
+    TUG_TRY(make_machine(o, &machine, &no_gpu, err));
     TUG_TRY(tug_plan_make(&model, &machine, &o->request, &plan, err));
     if (o->cost) TUG_TRY(tug_plan_cost_make(&plan, &machine, &prices, &cost, err));
     const int n = tug_plan_advise(&model, &machine, &o->request, &plan, advice);
@@ -331,7 +366,8 @@ static tug_status run(const options *o, tug_err *err) {
                                 .plan = &plan,
                                 .advice = advice,
                                 .n_advice = n,
-                                .cost = o->cost ? &cost : NULL};
+                                .cost = o->cost ? &cost : NULL,
+                                .no_gpu = no_gpu.msg[0] ? no_gpu.msg : NULL};
     return print(o, &s, err);
 }
 

@@ -30,6 +30,7 @@ struct tug_device {
     int n_function;
     uint64_t used;
     tug_device_info info;
+    tug_device_counters counters;
     tug_err failure; /* the first; code TUG_OK: none */
 };
 
@@ -92,6 +93,16 @@ static tug_status attribute(const tug_device *d, int which, int *value, tug_err 
                    "asking what it is", err);
 }
 
+static tug_status name_place(tug_device *d, tug_err *err) {
+    int domain = 0, bus = 0, slot = 0;
+    TUG_TRY(attribute(d, TUG_CU_ATTR_PCI_DOMAIN, &domain, err));
+    TUG_TRY(attribute(d, TUG_CU_ATTR_PCI_BUS, &bus, err));
+    TUG_TRY(attribute(d, TUG_CU_ATTR_PCI_DEVICE, &slot, err));
+    (void)snprintf(d->info.pci, sizeof d->info.pci, "%08x:%02x:%02x.0", (unsigned)domain,
+                   (unsigned)bus & 0xff, (unsigned)slot & 0xff);
+    return TUG_OK;
+}
+
 static tug_status identify(tug_device *d, int index, tug_err *err) {
     int n = 0, major = 0, minor = 0;
     TUG_TRY(checked(d, d->cu.cuDeviceGetCount(&n), "counting the GPUs", err));
@@ -107,6 +118,7 @@ static tug_status identify(tug_device *d, int index, tug_err *err) {
     TUG_TRY(attribute(d, TUG_CU_ATTR_CC_MAJOR, &major, err));
     TUG_TRY(attribute(d, TUG_CU_ATTR_CC_MINOR, &minor, err));
     TUG_TRY(attribute(d, TUG_CU_ATTR_N_SM, &d->info.n_sm, err));
+    TUG_TRY(name_place(d, err));
     d->info.cc = 10 * major + minor;
     d->info.driver = d->cu.version;
     if (d->info.cc < 80) {
@@ -227,6 +239,10 @@ uint64_t tug_device_used(const tug_device *d) {
     return d->used;
 }
 
+const tug_device_counters *tug_device_get_counters(const tug_device *d) {
+    return &d->counters;
+}
+
 /* ---- memory ------------------------------------------------------------------------------------ */
 
 static uint64_t rounded(size_t bytes) {
@@ -255,6 +271,7 @@ tug_status tug_device_alloc(tug_device *d, void **out, size_t bytes, const char 
     if (r == TUG_CU_OUT_OF_MEMORY) return no_room(d, bytes, what, err);
     TUG_TRY(checked(d, r, "giving memory", err));
     d->used += rounded(bytes);
+    if (d->used > d->counters.peak_used) d->counters.peak_used = d->used;
     *out = (void *)(uintptr_t)p;
     return TUG_OK;
 }
@@ -331,6 +348,7 @@ void tug_device_launch(tug_device *d, const char *name, const uint32_t grid[3],
              name);
         f->shared = shared_bytes;
     }
+    d->counters.launches++;
     union {
         const void *ro;
         void *rw;
@@ -345,6 +363,7 @@ void tug_device_launch(tug_device *d, const char *name, const uint32_t grid[3],
 void tug_device_copy_in(tug_device *d, tug_device_stream s, void *dst, const void *src,
                         size_t bytes) {
     if (bytes == 0 || !ready(d)) return;
+    d->counters.in_bytes += bytes;
     keep(d, d->cu.cuMemcpyHtoDAsync_v2(address(dst), src, bytes, d->stream[s]),
          "a copy to it");
 }
@@ -352,6 +371,7 @@ void tug_device_copy_in(tug_device *d, tug_device_stream s, void *dst, const voi
 void tug_device_copy_out(tug_device *d, tug_device_stream s, void *dst, const void *src,
                          size_t bytes) {
     if (bytes == 0 || !ready(d)) return;
+    d->counters.out_bytes += bytes;
     keep(d, d->cu.cuMemcpyDtoHAsync_v2(dst, address(src), bytes, d->stream[s]),
          "a copy from it");
 }

@@ -23,7 +23,8 @@ typedef struct tug_device_event tug_device_event;
 typedef struct tug_device_info {
     int index;
     char name[64];
-    int cc; /* compute capability: 86 is 8.6 */
+    char pci[24]; /* "00000000:01:00.0", as nvidia-smi names it */
+    int cc;       /* compute capability: 86 is 8.6 */
     int n_sm;
     int driver;      /* 13010: for CUDA 13.1 */
     uint64_t total;  /* bytes of VRAM */
@@ -48,6 +49,14 @@ void tug_device_close(tug_device **d);
 
 const tug_device_info *tug_device_get_info(const tug_device *d);
 uint64_t tug_device_used(const tug_device *d); /* of the budget */
+
+/* Since it was opened. */
+typedef struct tug_device_counters {
+    uint64_t in_bytes, out_bytes; /* copied from and to the host */
+    uint64_t launches;
+    uint64_t peak_used; /* the most of the budget */
+} tug_device_counters;
+const tug_device_counters *tug_device_get_counters(const tug_device *d);
 
 /* ---- memory ------------------------------------------------------------------------------ */
 

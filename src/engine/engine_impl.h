@@ -22,13 +22,15 @@ struct tug_model {
     struct tug_tokenizer *tokenizer; /* owned */
     tug_backend *be;                 /* owned */
     tug_net net;
-    tug_expert_store *experts; /* owned; NULL: all experts are in memory */
-    int64_t n_batch;           /* of sessions that do not say */
-    float *before;             /* owned: a recurrent state before a pass, or NULL */
-    tug_streaming filled;      /* what loading read */
-    uint64_t ram_bytes;        /* ceiling; 0: none */
-    uint64_t session_bytes;    /* planned for sessions, when experts are streamed */
-    tug_buf plan_summary, plan_tables; /* owned: the plan in words, when they are */
+    tug_expert_store *experts;     /* owned; NULL: all experts are in memory */
+    int64_t n_batch;               /* of sessions that do not say */
+    float *before;                 /* owned: a recurrent state before a pass, or NULL */
+    tug_streaming filled;          /* what loading read */
+    uint64_t ram_bytes;            /* ceiling; 0: none */
+    uint64_t session_bytes;        /* planned for sessions, when experts are streamed */
+    struct tug_planning *planning; /* owned; NULL: there was no plan */
+    tug_buf plan_summary, plan_tables; /* owned: it in words, when streamed or on a GPU */
+    uint64_t vram_dense, vram_experts; /* what weights took of it */
     tug_scratch scratch;               /* of the largest batch of any session so far */
     char *name;                        /* owned, zero-terminated general.name */
     tug_str template;                  /* borrowed from gguf */

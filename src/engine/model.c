@@ -90,7 +90,10 @@ static tug_status load_weights(tug_model *m, const tug_model_params *p,
     const tug_status s = tug_residency_load(m, &own, p, err);
     m->plan_summary = own.summary; /* the model's from here on */
     m->plan_tables = own.tables;
+    tug_free(m->planning);
+    m->planning = own.planning;
     own.summary = own.tables = (tug_buf){0};
+    own.planning = NULL;
     tug_residency_free(&own);
     return s;
 }
@@ -160,6 +163,7 @@ void tug_model_close(tug_model **model) {
     tug_backend_destroy(&m->be);
     tug_gguf_close(&m->gguf);
     tug_free(m->before);
+    tug_free(m->planning);
     tug_buf_free(&m->plan_summary);
     tug_buf_free(&m->plan_tables);
     tug_free(m->name);

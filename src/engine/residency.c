@@ -1,96 +1,14 @@
 /* residency.c - see residency.h.  SPDX-License-Identifier: MIT */
 #include "engine/residency.h"
 
-#include <string.h>
-
 #include "backend/backend_cuda.h"
 #include "base/sys.h"
-#include "memory/meminfo.h"
 #include "model/pack.h"
 #include "model/place.h"
-#include "plan/plan_machine.h"
-#include "plan/plan_model.h"
-#include "plan/plan_report.h"
 
 /* ---- the plan ------------------------------------------------------------------------- */
 
-/* Staging slots of a size class: a large batch fetches so many experts ahead while a mixer
- * computes; between batches they hold what lost its home. */
-#define MOST_STAGED 256
-/* ... but at most this share of the ceiling. */
-#define STAGED_SHARE 24
-
-/* Everything a plan is made of. */
-typedef struct planning {
-    tug_plan_model model;
-    tug_plan_machine machine;
-    tug_plan_request request;
-    tug_plan plan;
-    int staging, n_class;
-} planning;
-
-static tug_plan_kv plan_kv(const tug_model *m, tug_kv_cache_type type) {
-    const bool is_ref = tug_backend_level(m->be) == TUG_CPU_REF;
-    if (type == TUG_KV_CACHE_Q8_0) return TUG_PLAN_KV_Q8_0;
-    if (type == TUG_KV_CACHE_F32) return TUG_PLAN_KV_F32;
-    return type == TUG_KV_CACHE_AUTO && is_ref ? TUG_PLAN_KV_F32 : TUG_PLAN_KV_F16;
-}
-
-/* Experts take a slot, a little more than their bytes; staging is so many slots of each
- * size. */
-static void size_slots(planning *p, const tug_model *m, uint64_t ceiling) {
-    const tug_weights *w = &m->net.weights;
-    uint64_t sizes[TUG_PLAN_LAYERS], all_sizes = 0;
-    p->n_class = 0;
-    for (int i = 0; i < w->n_layer; i++) {
-        const uint64_t slot = tug_expert_slot_bytes(&w->layer[i].moe);
-        p->model.experts += (slot - p->model.expert[i]) * (uint64_t)m->net.shape.n_expert;
-        p->model.expert[i] = slot;
-        int c = 0;
-        while (c < p->n_class && sizes[c] != slot) c++;
-        if (c < p->n_class) continue;
-        sizes[p->n_class++] = slot;
-        all_sizes += slot;
-    }
-    p->staging =
-        MOST_STAGED < m->net.shape.n_expert ? MOST_STAGED : (int)m->net.shape.n_expert;
-    while (p->staging > 2 && (uint64_t)p->staging * all_sizes > ceiling / STAGED_SHARE) {
-        p->staging /= 2;
-    }
-    p->request.staging = (uint64_t)p->staging * all_sizes;
-}
-
-static tug_status make_plan(planning *p, const tug_model *m, const tug_model_params *rq,
-                            tug_err *err) {
-    memset(p, 0, sizeof *p);
-    const uint64_t available = tug_memory_available();
-    TUG_TRY(tug_plan_model_of_file(&p->model, m->gguf, err));
-    tug_plan_machine_here(&p->machine, tug_memory_total(), available);
-    const bool given = rq->ram_bytes > 0 && rq->ram_bytes < available;
-    size_slots(p, m, given ? rq->ram_bytes : available);
-    const int64_t most_ctx = p->model.spec.n_ctx;
-    p->request.n_ctx = rq->n_ctx < most_ctx ? rq->n_ctx : most_ctx;
-    p->request.n_batch = rq->n_batch;
-    p->request.kv = plan_kv(m, rq->kv_type);
-    p->request.sessions = rq->session_bytes;
-    p->request.ram_ceiling = given ? rq->ram_bytes : 0;
-    p->request.no_gpu = true;
-    return tug_plan_make(&p->model, &p->machine, &p->request, &p->plan, err);
-}
-
-/* In words, while the memory is as it was planned for. */
-static tug_status describe(const planning *p, tug_residency *r, tug_err *err) {
-    const tug_plan_subject subject = {.model = &p->model,
-                                      .machine = &p->machine,
-                                      .request = &p->request,
-                                      .plan = &p->plan};
-    tug_plan_summary(&p->model, &p->request, &p->plan, &r->summary);
-    tug_plan_text(&subject, &r->tables);
-    TUG_TRY(tug_buf_ok(&r->summary, err));
-    return tug_buf_ok(&r->tables, err);
-}
-
-static bool all_fit(const planning *p, const tug_model *m) {
+static bool all_fit(const tug_planning *p, const tug_model *m) {
     for (int i = 0; i < m->net.weights.n_layer; i++) {
         if (p->plan.ram_slots[i] < m->net.shape.n_expert) return false;
     }
@@ -101,37 +19,53 @@ static bool all_fit(const planning *p, const tug_model *m) {
  * helps, and memory is no matter. */
 #define BATCH 2048
 
+/* Bytes of VRAM that the plan gives to experts, with their tables. */
+static uint64_t vram_experts(const tug_planning *p) {
+    const uint64_t *use = p->plan.vram.use;
+    return use[TUG_PLAN_USE_ONLY_HERE] + use[TUG_PLAN_USE_COPIES] + p->vram_tables;
+}
+
+static void take_plan(tug_residency *r, const tug_planning *p, const tug_model *m,
+                      bool asked_batch) {
+    const tug_plan *plan = &p->plan;
+    const uint64_t *use = plan->ram.use, *vram = plan->vram.use;
+    r->streamed = tug_gguf_part_path(m->gguf, 0) && !all_fit(p, m);
+    r->staging = p->staging;
+    if (!asked_batch && (r->streamed || plan->on_gpu)) r->n_batch = plan->n_batch;
+    r->session_bytes =
+        use[TUG_PLAN_USE_KV] + use[TUG_PLAN_USE_STATE] + use[TUG_PLAN_USE_CHECKPOINTS];
+    for (int i = 0; i < m->net.weights.n_layer; i++) r->home[i] = plan->ram_slots[i];
+    if (!plan->on_gpu) return;
+    r->vram_session = vram[TUG_PLAN_USE_KV] + vram[TUG_PLAN_USE_STATE];
+    r->vram_staging_bytes = plan->vram_staging_bytes;
+    r->vram_experts = vram_experts(p);
+    r->session_bytes += r->vram_session;
+}
+
 tug_status tug_residency_plan(tug_residency *r, const tug_model *m,
                               const tug_model_params *rq, tug_err *err) {
+    const bool on_gpu = !tug_backend_is_host(m->be);
     *r = (tug_residency){.n_batch = rq->n_batch > 0 ? rq->n_batch : BATCH};
-    if (!tug_gguf_part_path(m->gguf, 0)) return TUG_OK;
-    planning *p = tug_alloc(sizeof *p);
+    if (!tug_gguf_part_path(m->gguf, 0) && !on_gpu) return TUG_OK;
     r->home = tug_alloc_array((size_t)m->net.weights.n_layer, sizeof *r->home);
     tug_status s = TUG_OK;
-    if (!p || !r->home) s = TUG_FAIL(err, TUG_ENOMEM, "out of memory for the plan");
-    if (s == TUG_OK) s = make_plan(p, m, rq, err);
-    if (s == TUG_OK && !all_fit(p, m)) {
-        const uint64_t *use = p->plan.ram.use;
-        r->streamed = true;
-        r->staging = p->staging;
-        if (rq->n_batch <= 0) r->n_batch = p->plan.n_batch;
-        r->session_bytes = use[TUG_PLAN_USE_KV] + use[TUG_PLAN_USE_STATE] +
-                           use[TUG_PLAN_USE_CHECKPOINTS];
-        for (int i = 0; i < m->net.weights.n_layer; i++) {
-            r->home[i] = p->plan.ram_slots[i];
-        }
-        s = describe(p, r, err);
+    if (!r->home) s = TUG_FAIL(err, TUG_ENOMEM, "out of memory for the plan");
+    if (s == TUG_OK) s = tug_planning_make(&r->planning, m, rq, err);
+    if (s == TUG_OK) take_plan(r, r->planning, m, rq->n_batch > 0);
+    if (s == TUG_OK && (r->streamed || on_gpu)) {
+        s = tug_planning_describe(r->planning, &r->summary, &r->tables, err);
     }
-    tug_free(p);
     if (s != TUG_OK) tug_residency_free(r);
     return s;
 }
 
 void tug_residency_free(tug_residency *r) {
     tug_free(r->home);
+    tug_free(r->planning);
     tug_buf_free(&r->summary);
     tug_buf_free(&r->tables);
     r->home = NULL;
+    r->planning = NULL;
 }
 
 /* ---- loading -------------------------------------------------------------------------- */
@@ -190,42 +124,29 @@ static uint64_t home_bytes(const tug_model *m, const tug_residency *r) {
     return n;
 }
 
-/* Context of the session that room is left for, when nobody says. */
-#define USUAL_CTX 32768
-
-/* What one session takes of the GPU. */
-static tug_status gpu_session_bytes(const tug_model *m, const tug_model_params *p,
-                                    uint64_t *bytes, tug_err *err) {
-    tug_kv_type type;
-    TUG_TRY(tug_model_kv_type(m, p->kv_type, &type, err));
-    const tug_state_shape s = tug_net_state_shape(&m->net, type);
-    const int64_t train = m->net.shape.n_ctx_train;
-    int64_t n_ctx = p->n_ctx > 0 ? p->n_ctx : USUAL_CTX;
-    if (n_ctx > train) n_ctx = train;
-    /* Whole blocks and one more, see tug_state_create; and what allocations round up. */
-    const uint64_t n_rows = (uint64_t)n_ctx + 2 * TUG_KV_BLOCK;
-    *bytes =
-        n_rows * tug_state_bytes_per_token(&s) + tug_state_recurrent_bytes(&s) + 4096;
-    return TUG_OK;
-}
-
-/* Everything that a session needs first; experts get what is left. */
-static tug_status load_gpu(tug_model *m, const tug_model_params *p, tug_err *err) {
+/* As the plan says: experts get what it gives them and those that are carried there, and
+ * never what a session has to have. */
+static tug_status load_gpu(tug_model *m, const tug_residency *r, tug_err *err) {
     const tug_shape *s = &m->net.shape;
     const uint64_t budget = tug_backend_gpu(m->be)->budget;
-    uint64_t session;
     TUG_TRY(tug_weights_place_dense(&m->net.weights, s, m->be, err));
+    m->vram_dense = tug_backend_gpu_used(m->be);
     TUG_TRY(tug_model_grow_scratch(m, m->n_batch, err));
-    TUG_TRY(gpu_session_bytes(m, p, &session, err));
-    const uint64_t used = tug_backend_gpu_used(m->be) + session;
+    const uint64_t used = tug_backend_gpu_used(m->be) + r->vram_session;
     if (used > budget) {
-        return TUG_FAIL(err, TUG_ENOMEM,
-                        "the dense weights, the work space and a session take %.1f MB of "
-                        "VRAM, but %.1f MB are to be had: use a larger --vram, a smaller "
-                        "-c or -b, or --gpu none",
-                        (double)used * 1e-6, (double)budget * 1e-6);
+        return TUG_FAIL(
+            err, TUG_ENOMEM,
+            "everything but experts takes %.1f MB of VRAM, but %.1f MB are to "
+            "be had: use a larger --vram, a smaller -c or -b, or --gpu none",
+            (double)used * 1e-6, (double)budget * 1e-6);
     }
-    return tug_weights_place_experts(&m->net.weights, s, m->be, budget - used, err);
+    const uint64_t left = budget - used;
+    const uint64_t planned = r->vram_experts + r->vram_staging_bytes;
+    const uint64_t room = planned < left ? planned : left;
+    m->vram_experts = tug_backend_gpu_used(m->be);
+    TUG_TRY(tug_weights_place_experts(&m->net.weights, s, m->be, room, err));
+    m->vram_experts = tug_backend_gpu_used(m->be) - m->vram_experts;
+    return TUG_OK;
 }
 
 /* The weights that become the host's own. */
@@ -239,7 +160,7 @@ static tug_status pack_weights(tug_model *m, const tug_residency *r, loading *l,
     const uint64_t packed =
         on_gpu && r->streamed ? 0 : tug_weights_packed_bytes(w, m->be, scope);
     l->all = packed + home_bytes(m, r);
-    if (on_gpu) TUG_TRY(load_gpu(m, l->p, err));
+    if (on_gpu) TUG_TRY(load_gpu(m, r, err));
     if (!on_gpu || !r->streamed) {
         TUG_TRY(tug_weights_pack(w, m->gguf, m->be, scope, on_load, l, err));
     }

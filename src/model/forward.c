@@ -12,6 +12,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/backend_cuda.h"
 #include "backend/backend_stage.h"
 #include "base/sys.h"
 
@@ -190,11 +191,9 @@ static size_t buffer_bytes(const buffer *b) {
     return n;
 }
 
-tug_status tug_scratch_create(tug_scratch *s, const tug_net *net, int64_t max_tok,
-                              tug_err *err) {
+static tug_backend_limits limits_of(const tug_net *net, int64_t max_tok) {
     const tug_shape *shape = &net->shape;
-    *s = (tug_scratch){.max_tok = max_tok, .net = net};
-    const tug_backend_limits limits = {
+    return (tug_backend_limits){
         .n_tok = max64(max_tok, TUG_HEAD_ROWS),
         .n_in = mixed_width(shape),
         .n_expert = shape->n_expert,
@@ -205,6 +204,24 @@ tug_status tug_scratch_create(tug_scratch *s, const tug_net *net, int64_t max_to
         .conv_channels = tug_shape_conv_channels(shape),
         .n_v_head = shape->delta.n_v_head,
     };
+}
+
+uint64_t tug_scratch_gpu_bytes(const tug_net *net, int64_t max_tok) {
+    const tug_backend_limits limits = limits_of(net, max_tok);
+    tug_scratch s = {.max_tok = max_tok, .net = net};
+    uint64_t sum = tug_cuda_work_bytes(&limits);
+    buffer list[BUFFERS];
+    list_buffers(list, &s, net);
+    for (int i = 0; i < BUFFERS; i++) {
+        if (!list[i].host) sum += (buffer_bytes(&list[i]) + 255) / 256 * 256;
+    }
+    return sum;
+}
+
+tug_status tug_scratch_create(tug_scratch *s, const tug_net *net, int64_t max_tok,
+                              tug_err *err) {
+    *s = (tug_scratch){.max_tok = max_tok, .net = net};
+    const tug_backend_limits limits = limits_of(net, max_tok);
     tug_status status = TUG_OK;
     buffer list[BUFFERS];
     list_buffers(list, s, net);

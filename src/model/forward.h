@@ -58,6 +58,9 @@ TUG_NODISCARD tug_status tug_scratch_create(tug_scratch *s, const tug_net *net,
                                             int64_t max_tok, tug_err *err);
 void tug_scratch_free(tug_scratch *s);
 
+/* What a scratch for max_tok tokens takes of a GPU, its backend's work space included. */
+uint64_t tug_scratch_gpu_bytes(const tug_net *net, int64_t max_tok);
+
 /* Sizes of the state this network needs. */
 tug_state_shape tug_net_state_shape(const tug_net *net, tug_kv_type kv_type);
 

@@ -2,6 +2,7 @@
 #include "model/place.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/sys.h"
 
@@ -25,15 +26,46 @@ static uint64_t rounded(uint64_t n) {
     return (n + 255) / 256 * 256;
 }
 
-static uint64_t dense_bytes(const tug_weights *w) {
-    uint64_t n = rounded(matrix_bytes(&w->head.w));
+/* A vector of the host that gets a copy. */
+typedef struct vector {
+    const float **v;
+    int64_t n;
+} vector;
+enum { VECTORS = 9 };
+
+static void list_vectors(vector list[VECTORS], const tug_shape *s, tug_layer *l) {
+    const int64_t n_v_head = s->delta.n_v_head;
+    const vector all[VECTORS] = {
+        {&l->mix_norm, s->dim},
+        {&l->ffn_norm, s->dim},
+        {&l->q_norm, s->attn.head_dim},
+        {&l->k_norm, s->attn.head_dim},
+        {&l->conv_w, s->delta.conv_width * tug_shape_conv_channels(s)},
+        {&l->dt_bias, n_v_head},
+        {&l->a_coef, n_v_head},
+        {&l->delta_norm, s->delta.dv},
+        {&l->moe.sh_router, s->dim}};
+    memcpy(list, all, sizeof all);
+}
+
+static uint64_t vector_bytes(int64_t n) {
+    return rounded((uint64_t)n * sizeof(float));
+}
+
+uint64_t tug_weights_placed_bytes(const tug_weights *w, const tug_shape *s) {
+    uint64_t n = rounded(matrix_bytes(&w->head.w)) + vector_bytes(s->dim);
     for (int i = 0; i < w->n_layer; i++) {
-        const tug_layer *l = &w->layer[i];
+        tug_layer *l = &w->layer[i];
+        vector vectors[VECTORS];
         for (int j = 0; j < l->n_mix_in; j++) n += rounded(matrix_bytes(&l->mix_in[j].w));
         const tug_weight *const others[] = {&l->mix_out.w, &l->router.w, &l->moe.sh_gate,
                                             &l->moe.sh_up, &l->moe.sh_down};
         for (size_t j = 0; j < sizeof others / sizeof *others; j++) {
             n += rounded(matrix_bytes(others[j]));
+        }
+        list_vectors(vectors, s, l);
+        for (int j = 0; j < VECTORS; j++) {
+            if (*vectors[j].v) n += vector_bytes(vectors[j].n);
         }
     }
     return n;
@@ -105,26 +137,15 @@ static tug_status place_projections(placer *p, tug_layer *l) {
 }
 
 static tug_status place_layer(placer *p, const tug_shape *s, tug_layer *l) {
-    const int64_t n_v_head = s->delta.n_v_head;
     TUG_TRY(place_projections(p, l));
     tug_weight *const matrices[] = {&l->mix_out.w, &l->router.w, &l->moe.sh_gate,
                                     &l->moe.sh_up, &l->moe.sh_down};
     for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
         TUG_TRY(place_matrix(p, matrices[i]));
     }
-    const struct {
-        const float **v;
-        int64_t n;
-    } vectors[] = {{&l->mix_norm, s->dim},
-                   {&l->ffn_norm, s->dim},
-                   {&l->q_norm, s->attn.head_dim},
-                   {&l->k_norm, s->attn.head_dim},
-                   {&l->conv_w, s->delta.conv_width * tug_shape_conv_channels(s)},
-                   {&l->dt_bias, n_v_head},
-                   {&l->a_coef, n_v_head},
-                   {&l->delta_norm, s->delta.dv},
-                   {&l->moe.sh_router, s->dim}};
-    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+    vector vectors[VECTORS];
+    list_vectors(vectors, s, l);
+    for (size_t i = 0; i < VECTORS; i++) {
         TUG_TRY(place_vector(p, vectors[i].v, vectors[i].n));
     }
     return TUG_OK;
@@ -170,7 +191,8 @@ tug_status tug_weights_place_experts(tug_weights *w, const tug_shape *s, tug_bac
 tug_status tug_weights_place_dense(tug_weights *w, const tug_shape *s, tug_backend *be,
                                    tug_err *err) {
     placer p = {w, be, err};
-    const uint64_t need = dense_bytes(w), have = tug_backend_gpu(be)->budget;
+    const uint64_t need = tug_weights_placed_bytes(w, s),
+                   have = tug_backend_gpu(be)->budget;
     TUG_TRY(tug_cuda_check_shapes(&s->attn, &s->delta, s->n_expert, err));
     if (need > have) {
         return TUG_FAIL(

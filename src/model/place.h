@@ -11,6 +11,9 @@
 #include "model/shape.h"
 #include "model/weights.h"
 
+/* What the dense weights will take there, a little more where rows are merged. */
+uint64_t tug_weights_placed_bytes(const tug_weights *w, const tug_shape *s);
+
 /* Copies the dense weights; from here on w's pointers to them are the device's.  On failure
  * w is good for tug_weights_unplace and tug_weights_free only. */
 TUG_NODISCARD tug_status tug_weights_place_dense(tug_weights *w, const tug_shape *s,

@@ -17,11 +17,15 @@ enum {
     LEAST_BATCH = 64,
     MOST_BATCH = 4096, /* experts from the disk pay for larger batches, memory does not */
     STAGED = 64,       /* experts on their way: two batches of half as many */
+    MIXER_BATCH = 512, /* tokens that go through a mixer together */
+    HEAD_ROWS = 16,    /* ... and through the head */
 };
 
-/* Everything that has to be decided before experts get a byte. */
+/* Everything that has to be decided before experts get a byte; of the dense part and what
+ * goes with it also what it takes in VRAM. */
 typedef struct fixed {
     uint64_t dense, kv, state, checkpoints, workspace, staging;
+    uint64_t vram_dense, vram_kv, vram_state, vram_workspace;
 } fixed;
 
 /* ---- the request ------------------------------------------------------------------ */
@@ -99,8 +103,10 @@ static tug_status check_sizes(const tug_plan_model *m, const tug_plan_request *r
     const double kv = (double)p->n_seq * (double)p->n_ctx * (double)m->kv_token[rq->kv];
     const double states =
         (double)(p->n_seq + p->n_checkpoints) * (double)(m->state + m->checkpoint);
-    const double given =
-        (double)rq->workspace + (double)rq->staging + (double)rq->sessions;
+    const double given = (double)rq->workspace + (double)rq->staging +
+                         (double)rq->sessions + (double)rq->vram_dense +
+                         (double)rq->vram_session + (double)rq->vram_workspace +
+                         (double)rq->vram_staging_bytes;
     if (kv + states + given < 1e15) return TUG_OK;
     return TUG_FAIL(err, TUG_ERANGE,
                     "%lld sequences of %lld tokens with %lld checkpoints need %.0f TB: "
@@ -125,9 +131,10 @@ static uint64_t largest_expert(const tug_plan_model *m) {
     return most;
 }
 
-static uint64_t one_each(const tug_plan_model *m) {
+/* One expert of every layer, of sizes `expert`. */
+static uint64_t one_each(const tug_plan_model *m, const uint64_t *expert) {
     uint64_t sum = 0;
-    for (int i = 0; i < m->spec.n_layer; i++) sum += m->expert[i];
+    for (int i = 0; i < m->spec.n_layer; i++) sum += expert[i];
     return sum;
 }
 
@@ -142,6 +149,33 @@ static uint64_t workspace_bytes(const tug_plan_model *m, int64_t n_batch) {
     return (uint64_t)(token * (double)n_batch + mixer + 64.0 * (double)s->n_vocab);
 }
 
+static double most(double a, double b) {
+    return a > b ? a : b;
+}
+
+/* Buffers of the GPU backend and of the pass, as floats: converted inputs, what experts of
+ * all tokens give, parts of attention that has been split, the residual stream twice. */
+uint64_t tug_plan_vram_workspace(const tug_plan_model *m, int64_t n_batch) {
+    enum { FEW = 16, SPLITS = 32 }; /* tokens that split attention, into how many parts */
+    const tug_synth_spec *s = &m->spec;
+    const double n = (double)n_batch, mixer = n < MIXER_BATCH ? n : MIXER_BATCH;
+    const double few = n < FEW ? n : FEW, dim = (double)s->dim;
+    const double q = (double)(s->n_head * s->head_dim), v = (double)(s->n_v_head * s->dv);
+    const double out = most(dim, most(q, v));
+    const double channels = 2.0 * (double)(s->n_k_head * s->dk) + v;
+    const double attn_in = 2.0 * q + 2.0 * (double)(s->n_kv_head * s->head_dim);
+    const double delta_in = channels + v + 2.0 * (double)s->n_v_head;
+    const double pair = (double)(3 * s->expert_dim) + dim + 3.0;
+    const double token = 2.0 * out + (double)s->n_expert_used * pair +
+                         3.0 * (double)s->shared_dim + 4.0 * dim + (double)s->n_expert;
+    const double floats = n * token + most(mixer * out, n * dim) +
+                          mixer * (most(attn_in, delta_in) + channels) +
+                          few * SPLITS * out * 17.0 / 16.0 +
+                          HEAD_ROWS * (double)s->n_vocab;
+    const double tables = 3.0 * 8.0 * (double)(s->n_layer * s->n_expert);
+    return (uint64_t)(4.0 * floats + tables);
+}
+
 static uint64_t staging_bytes(const tug_plan_model *m, const tug_plan_request *rq) {
     return rq->staging > 0 ? rq->staging : STAGED * largest_expert(m);
 }
@@ -150,13 +184,19 @@ static fixed fixed_bytes(const tug_plan_model *m, const tug_plan_request *rq,
                          const tug_plan *p) {
     const uint64_t n_seq = (uint64_t)p->n_seq;
     const uint64_t kv = n_seq * (uint64_t)p->n_ctx * m->kv_token[rq->kv];
+    const uint64_t state = n_seq * m->state;
     return (fixed){
         .dense = dense_bytes(m),
         .kv = rq->sessions > 0 ? rq->sessions : kv,
-        .state = rq->sessions > 0 ? 0 : n_seq * m->state,
+        .state = rq->sessions > 0 ? 0 : state,
         .checkpoints = rq->sessions > 0 ? 0 : (uint64_t)p->n_checkpoints * m->checkpoint,
         .workspace = rq->workspace > 0 ? rq->workspace : workspace_bytes(m, p->n_batch),
         .staging = staging_bytes(m, rq),
+        .vram_dense = rq->vram_dense > 0 ? rq->vram_dense : dense_bytes(m),
+        .vram_kv = rq->vram_session > state ? rq->vram_session - state : kv,
+        .vram_state = state,
+        .vram_workspace = rq->vram_workspace > 0 ? rq->vram_workspace
+                                                 : tug_plan_vram_workspace(m, p->n_batch),
     };
 }
 
@@ -164,13 +204,17 @@ static uint64_t ram_margin(uint64_t ceiling) {
     return 192 * MB + ceiling / 128;
 }
 
-static const uint64_t VRAM_MARGIN = 300 * MB;
-
 /* ---- ceilings --------------------------------------------------------------------- */
 
 /* Others want memory too: a twelfth of what there is, at least 0.5 GB. */
 static uint64_t spare(uint64_t total) {
     return total / 12 > 512 * MB ? total / 12 : 512 * MB;
+}
+
+/* What the device layer leaves of the VRAM that is free. */
+static uint64_t vram_spare(uint64_t available) {
+    const uint64_t most_spare = UINT64_C(256) << 20;
+    return available / 32 < most_spare ? available / 32 : most_spare;
 }
 
 static tug_status ram_ceiling(const tug_plan_machine *hw, const tug_plan_request *rq,
@@ -187,7 +231,10 @@ static tug_status ram_ceiling(const tug_plan_machine *hw, const tug_plan_request
 
 static tug_status vram_ceiling(const tug_plan_machine *hw, const tug_plan_request *rq,
                                uint64_t *out, tug_err *err) {
-    *out = hw->has_gpu && !rq->no_gpu ? hw->vram_available : 0;
+    *out = 0;
+    if (hw->has_gpu && !rq->no_gpu) {
+        *out = hw->vram_available - vram_spare(hw->vram_available);
+    }
     if (rq->vram_ceiling == 0 || rq->no_gpu) return TUG_OK;
     if (!hw->has_gpu) {
         return TUG_FAIL(err, TUG_EUSAGE,
@@ -203,24 +250,25 @@ static tug_status vram_ceiling(const tug_plan_machine *hw, const tug_plan_reques
 
 /* ---- experts ---------------------------------------------------------------------- */
 
-/* Gives every layer as many slots as `room` has, at most `most` each, the first ones one
- * more. */
-static void fill_slots(const tug_plan_model *m, uint64_t room, int most, int *slots) {
-    const uint64_t row = one_each(m);
-    const uint64_t each = row > 0 ? room / row : 0;
-    const int base = each < (uint64_t)most ? (int)each : most;
+/* Gives every layer as many slots as `room` has, the first ones one more. */
+static void fill_slots(const tug_plan_model *m, const uint64_t *expert, uint64_t room,
+                       int *slots) {
+    const uint64_t row = one_each(m, expert);
+    const uint64_t each = row > 0 ? room / row : 0, all = (uint64_t)m->spec.n_expert;
+    const int base = each < all ? (int)each : (int)all;
     uint64_t used = (uint64_t)base * row;
+    bool more = base < (int)all;
     for (int i = 0; i < m->spec.n_layer; i++) {
-        const bool more = base < most && m->expert[i] <= room - used;
+        more = more && expert[i] <= room - used;
         slots[i] = base + more;
-        if (more) used += m->expert[i];
+        if (more) used += expert[i];
     }
 }
 
 /* The last layers as a whole. */
 static void fill_layers(const tug_plan_model *m, uint64_t room, int *slots) {
     for (int i = (int)m->spec.n_layer - 1; i >= 0; i--) {
-        const uint64_t bytes = (uint64_t)m->spec.n_expert * m->expert[i];
+        const uint64_t bytes = (uint64_t)m->spec.n_expert * m->vram_expert[i];
         if (bytes > room) return;
         room -= bytes;
         slots[i] = (int)m->spec.n_expert;
@@ -253,10 +301,10 @@ static void count_experts(const tug_plan_model *m, tug_plan *p) {
     for (int i = 0; i < m->spec.n_layer; i++) {
         const int sum = p->ram_slots[i] + p->vram_slots[i];
         const int here = sum < n_expert ? sum : n_expert, twice = sum - here;
-        const uint64_t bytes = m->expert[i];
-        p->vram.use[TUG_PLAN_USE_COPIES] += (uint64_t)twice * bytes;
+        const uint64_t bytes = m->expert[i], vram_bytes = m->vram_expert[i];
+        p->vram.use[TUG_PLAN_USE_COPIES] += (uint64_t)twice * vram_bytes;
         p->vram.use[TUG_PLAN_USE_ONLY_HERE] +=
-            (uint64_t)(p->vram_slots[i] - twice) * bytes;
+            (uint64_t)(p->vram_slots[i] - twice) * vram_bytes;
         p->ram.use[TUG_PLAN_USE_ONLY_HERE] += (uint64_t)p->ram_slots[i] * bytes;
         p->disk_experts += (uint64_t)(n_expert - here) * bytes;
         resident += here;
@@ -292,27 +340,34 @@ static void put_dense(tug_plan_tier *t, const fixed *f) {
     t->use[TUG_PLAN_USE_DENSE] = f->dense;
     t->use[TUG_PLAN_USE_KV] = f->kv;
     t->use[TUG_PLAN_USE_STATE] = f->state;
-    t->use[TUG_PLAN_USE_WORKSPACE] = f->workspace;
 }
 
-static void put_ram(const tug_plan_model *m, const fixed *f, tug_plan *p) {
+/* The processor wants room for the activations of its experts wherever the rest is; of
+ * conversations on a GPU only copies are here. */
+static void put_ram(const tug_plan_model *m, const tug_plan_request *rq, const fixed *f,
+                    tug_plan *p) {
     p->ram.use[TUG_PLAN_USE_EMBEDDING] = m->embedding;
-    p->ram.use[TUG_PLAN_USE_CHECKPOINTS] = f->checkpoints;
+    p->ram.use[TUG_PLAN_USE_CHECKPOINTS] = p->on_gpu ? rq->sessions : 0;
+    p->ram.use[TUG_PLAN_USE_CHECKPOINTS] += f->checkpoints;
+    p->ram.use[TUG_PLAN_USE_WORKSPACE] = f->workspace;
     p->ram.use[TUG_PLAN_USE_STAGING] = f->staging;
     p->ram.use[TUG_PLAN_USE_MARGIN] = ram_margin(p->ram.ceiling);
 }
 
-/* On a GPU: only if the dense part fits and a few experts per layer are left. */
+/* On a GPU: only if the dense part fits. */
 static bool put_vram(const tug_plan_model *m, const tug_plan_request *rq, const fixed *f,
                      tug_plan *p) {
-    put_dense(&p->vram, f);
-    p->vram.use[TUG_PLAN_USE_MARGIN] = VRAM_MARGIN;
-    p->vram.use[TUG_PLAN_USE_WORKSPACE] += 256 * MB;
+    p->vram.use[TUG_PLAN_USE_DENSE] = f->vram_dense;
+    p->vram.use[TUG_PLAN_USE_KV] = f->vram_kv;
+    p->vram.use[TUG_PLAN_USE_STATE] = f->vram_state;
+    p->vram.use[TUG_PLAN_USE_WORKSPACE] = f->vram_workspace;
+    p->vram.use[TUG_PLAN_USE_STAGING] = rq->vram_staging_bytes;
     if (used(&p->vram) > p->vram.ceiling) return false;
+    p->vram_staging_bytes = rq->vram_staging_bytes;
     if (rq->policy == TUG_PLAN_SPLIT) {
         fill_layers(m, room(&p->vram), p->vram_slots);
     } else {
-        fill_slots(m, room(&p->vram), (int)m->spec.n_expert, p->vram_slots);
+        fill_slots(m, m->vram_expert, room(&p->vram), p->vram_slots);
     }
     return true;
 }
@@ -321,24 +376,29 @@ static void finish_tier(tug_plan_tier *t) {
     t->use[TUG_PLAN_USE_FREE] = room(t);
 }
 
+static bool may_halve(const tug_plan_request *rq, const tug_plan *p) {
+    return rq->n_batch == 0 && p->n_batch / 2 >= LEAST_BATCH;
+}
+
 /* Everything has a place, experts as far as there is room; false: not even one expert a
- * layer has. */
+ * layer has, or a smaller batch would leave room on the GPU. */
 static bool place(const tug_plan_model *m, const tug_plan_request *rq, tug_plan *p) {
     const fixed f = fixed_bytes(m, rq, p);
     if (p->vram.ceiling > 0) {
         p->on_gpu = put_vram(m, rq, &f, p);
+        if (!p->on_gpu && may_halve(rq, p)) return false;
         p->gpu_too_small = !p->on_gpu;
     }
     if (!p->on_gpu) {
         p->vram = (tug_plan_tier){0};
         put_dense(&p->ram, &f);
     }
-    put_ram(m, &f, p);
-    if (used(&p->ram) + one_each(m) > p->ram.ceiling) return false;
+    put_ram(m, rq, &f, p);
+    if (used(&p->ram) + one_each(m, m->expert) > p->ram.ceiling) return false;
     if (rq->policy == TUG_PLAN_SPLIT) {
         fill_rest(m, room(&p->ram), p->vram_slots, p->ram_slots);
     } else {
-        fill_slots(m, room(&p->ram), (int)m->spec.n_expert, p->ram_slots);
+        fill_slots(m, m->expert, room(&p->ram), p->ram_slots);
     }
     count_experts(m, p);
     finish_tier(&p->ram);
@@ -347,31 +407,44 @@ static bool place(const tug_plan_model *m, const tug_plan_request *rq, tug_plan 
     return true;
 }
 
-/* A batch may take a twelfth of its memory, if nobody asked for one: the larger it is, the
+/* A batch may take a twelfth of a memory, if nobody asked for one: the larger it is, the
  * less often a prompt reads the experts. */
 static int64_t choose_batch(const tug_plan_model *m, const tug_plan_request *rq,
                             const tug_plan *p) {
     if (rq->n_batch > 0) return rq->n_batch < p->n_ctx ? rq->n_batch : p->n_ctx;
-    const uint64_t least = p->vram.ceiling > 0 && p->vram.ceiling < p->ram.ceiling
-                               ? p->vram.ceiling
-                               : p->ram.ceiling;
+    const uint64_t ram = p->ram.ceiling / 12, vram = p->vram.ceiling / 12;
     int64_t n = MOST_BATCH;
-    while (n > LEAST_BATCH && workspace_bytes(m, n) > least / 12) n /= 2;
+    while (n > LEAST_BATCH && (workspace_bytes(m, n) > ram ||
+                               (vram > 0 && tug_plan_vram_workspace(m, n) > vram))) {
+        n /= 2;
+    }
     return n < p->n_ctx ? n : p->n_ctx;
 }
 
 /* With a smaller batch if nobody asked for this one and it is what does not fit. */
-static bool place_with_batch(const tug_plan_model *m, const tug_plan_request *rq,
-                             tug_plan *p) {
+static bool place_halving(const tug_plan_model *m, const tug_plan_request *rq,
+                          tug_plan *p) {
     const tug_plan before = *p;
     p->n_batch = choose_batch(m, rq, p);
     while (!place(m, rq, p)) {
+        if (!may_halve(rq, p)) return false;
         const int64_t n = p->n_batch / 2;
-        if (rq->n_batch > 0 || n < LEAST_BATCH) return false;
         *p = before;
         p->n_batch = n;
     }
     return true;
+}
+
+static bool place_with_batch(const tug_plan_model *m, const tug_plan_request *rq,
+                             tug_plan *p) {
+    const tug_plan before = *p;
+    if (!place_halving(m, rq, p)) return false;
+    if (!p->gpu_too_small) return true;
+    *p = before; /* the batch was halved for a GPU that is not used */
+    p->vram.ceiling = 0;
+    const bool placed = place_halving(m, rq, p);
+    p->gpu_too_small = true;
+    return placed;
 }
 
 /* ---- refusing --------------------------------------------------------------------- */
@@ -385,15 +458,23 @@ static uint64_t with_margin(uint64_t bytes) {
 static uint64_t least_ram(const tug_plan_model *m, const tug_plan_request *rq,
                           const tug_plan *p) {
     const fixed f = fixed_bytes(m, rq, p);
-    uint64_t sum = m->embedding + f.checkpoints + f.staging + one_each(m);
-    if (!p->on_gpu) sum += f.dense + f.kv + f.state + f.workspace;
-    return with_margin(sum);
+    uint64_t sum = m->embedding + f.checkpoints + f.workspace + f.staging;
+    if (!p->on_gpu) sum += f.dense + f.kv + f.state;
+    return with_margin(sum + one_each(m, m->expert));
 }
 
 uint64_t tug_plan_least_ram(const tug_plan_model *m, const tug_plan_request *rq) {
     tug_plan p = {.n_batch = rq->n_batch > 0 ? rq->n_batch : LEAST_BATCH};
     take_counts(m, rq, &p);
     return least_ram(m, rq, &p);
+}
+
+uint64_t tug_plan_least_vram(const tug_plan_model *m, const tug_plan_request *rq) {
+    tug_plan p = {.n_batch = rq->n_batch > 0 ? rq->n_batch : LEAST_BATCH};
+    take_counts(m, rq, &p);
+    const fixed f = fixed_bytes(m, rq, &p);
+    return f.vram_dense + f.vram_kv + f.vram_state + f.vram_workspace +
+           rq->vram_staging_bytes;
 }
 
 /* The longest context that fits, a multiple of 256; 0: none. */

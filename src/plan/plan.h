@@ -58,9 +58,10 @@ typedef struct tug_plan_model {
     tug_synth_spec spec; /* its sizes; spec.mix NULL: types of no preset */
     uint64_t file_bytes;
     uint64_t dense[TUG_PLAN_PARTS];
-    uint64_t embedding;               /* a token reads one row of it */
-    uint64_t expert[TUG_PLAN_LAYERS]; /* one routed expert of layer i, (n_layer,) */
-    uint64_t experts;                 /* all of all layers */
+    uint64_t embedding;                    /* a token reads one row of it */
+    uint64_t expert[TUG_PLAN_LAYERS];      /* one routed expert of layer i, (n_layer,) */
+    uint64_t vram_expert[TUG_PLAN_LAYERS]; /* the same with its alignment in VRAM */
+    uint64_t experts;                      /* all of all layers */
     uint64_t kv_token[TUG_PLAN_KVS];
     uint64_t state;      /* recurrent, of one sequence, at any length */
     uint64_t checkpoint; /* a copy of it, with the logits */
@@ -77,7 +78,12 @@ typedef struct tug_plan_model {
 /* ---- the machine ------------------------------------------------------------------ */
 
 /* Which numbers nobody measured or looked up. */
-enum { TUG_PLAN_ASSUMED_RAM = 1, TUG_PLAN_ASSUMED_CPU = 2, TUG_PLAN_ASSUMED_DISK = 4 };
+enum {
+    TUG_PLAN_ASSUMED_RAM = 1,
+    TUG_PLAN_ASSUMED_CPU = 2,
+    TUG_PLAN_ASSUMED_DISK = 4,
+    TUG_PLAN_ASSUMED_GPU = 8
+};
 
 typedef struct tug_plan_machine {
     char name[128];
@@ -96,7 +102,8 @@ typedef struct tug_plan_machine {
     double read_byte_s, pack_byte_s;
     bool has_gpu;
     uint64_t vram_total, vram_available;
-    double vram_bytes_s; /* nominal */
+    double vram_bytes_s; /* nominal, or plain reading: */
+    bool vram_measured;
     double link_bytes_s; /* pinned memory to the GPU */
     double gpu_flops;    /* that products of experts sustain */
     double node_s;       /* one kernel of a graph */
@@ -131,8 +138,11 @@ typedef struct tug_plan_request {
     int64_t n_batch;       /* tokens that go through a layer together; 0: as room is */
     tug_plan_kv kv;
     uint64_t ram_ceiling, vram_ceiling; /* 0: what is available, less a margin */
-    uint64_t workspace, staging;        /* 0: estimated */
+    uint64_t workspace, staging;        /* of RAM; 0: estimated */
     uint64_t sessions; /* caches, states and checkpoints together; 0: as they add up */
+    /* The same of VRAM, as the backend allocates it; 0: estimated. */
+    uint64_t vram_dense, vram_session, vram_workspace;
+    uint64_t vram_staging_bytes; /* for experts that are carried there during prefill */
     tug_plan_routing routing;
     tug_plan_policy policy;
     bool no_gpu;
@@ -188,10 +198,11 @@ typedef struct tug_plan_point {
 
 typedef struct tug_plan {
     int64_t n_ctx, n_seq, n_checkpoints, n_batch;
-    bool on_gpu;             /* the dense part is in VRAM */
-    bool gpu_too_small;      /* there is a GPU, but it is better left alone */
-    tug_plan_tier ram, vram; /* vram.ceiling 0: not used */
-    uint64_t disk_experts;   /* bytes of experts that only the file has */
+    bool on_gpu;                 /* the dense part is in VRAM */
+    bool gpu_too_small;          /* there is a GPU, but it is better left alone */
+    tug_plan_tier ram, vram;     /* vram.ceiling 0: not used */
+    uint64_t disk_experts;       /* bytes of experts that only the file has */
+    uint64_t vram_staging_bytes; /* kept in VRAM for experts on their way */
     int ram_slots[TUG_PLAN_LAYERS], vram_slots[TUG_PLAN_LAYERS]; /* (n_layer,) */
     double ram_share, vram_share, resident_share;                /* of all experts */
     double vram_miss; /* of uses: not in VRAM */
@@ -209,6 +220,14 @@ TUG_NODISCARD tug_status tug_plan_make(const tug_plan_model *model,
 
 /* The least RAM (without a GPU) that the request can be planned with. */
 uint64_t tug_plan_least_ram(const tug_plan_model *model, const tug_plan_request *request);
+
+/* The least VRAM that a GPU is used with: everything but experts, for the smallest batch
+ * that the request allows. */
+uint64_t tug_plan_least_vram(const tug_plan_model *model,
+                             const tug_plan_request *request);
+
+/* What the GPU backend takes for batches of n_batch tokens, estimated from the sizes. */
+uint64_t tug_plan_vram_workspace(const tug_plan_model *model, int64_t n_batch);
 
 /* Short words for people, and snake_case for programs. */
 const char *tug_plan_part_name(tug_plan_part part);

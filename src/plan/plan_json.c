@@ -67,8 +67,11 @@ static void gpu(writer *w, const tug_plan_machine *m) {
     }
     tug_json_begin_object(w);
     bytes(w, "vram_bytes", m->vram_total);
+    bytes(w, "vram_available_bytes", m->vram_available);
     number(w, "vram_bytes_s", m->vram_bytes_s);
+    truth(w, "vram_measured", m->vram_measured);
     number(w, "link_bytes_s", m->link_bytes_s);
+    number(w, "handoff_s", m->handoff_s);
     number(w, "flops", m->gpu_flops);
     tug_json_end_object(w);
 }
@@ -99,6 +102,7 @@ static void machine(writer *w, const tug_plan_machine *m) {
     if (m->assumed & TUG_PLAN_ASSUMED_RAM) tug_json_write_str(w, tug_str_of("ram"));
     if (m->assumed & TUG_PLAN_ASSUMED_CPU) tug_json_write_str(w, tug_str_of("cpu"));
     if (m->assumed & TUG_PLAN_ASSUMED_DISK) tug_json_write_str(w, tug_str_of("disk"));
+    if (m->assumed & TUG_PLAN_ASSUMED_GPU) tug_json_write_str(w, tug_str_of("gpu"));
     tug_json_end_array(w);
     gpu(w, m);
     tug_json_end_object(w);
@@ -213,6 +217,12 @@ void tug_plan_json(const tug_plan_subject *s, tug_buf *out) {
     plan(&w, s);
     advice(&w, s);
     cost(&w, s->cost);
+    key(&w, "no_gpu");
+    if (s->no_gpu) {
+        tug_json_write_str(&w, tug_str_of(s->no_gpu));
+    } else {
+        tug_json_write_null(&w);
+    }
     tug_json_end_object(&w);
     tug_buf_char(out, '\n');
 }

@@ -1,6 +1,7 @@
 /* plan_machine.c - see plan_machine.h.  SPDX-License-Identifier: MIT */
 #include "plan/plan_machine.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,16 +53,21 @@ double tug_plan_pcie_bytes_s(int gen, int lanes) {
     return lane[gen] * 1e9 * lanes * PCIE_SHARE;
 }
 
+static void set_gpu_costs(tug_plan_machine *m) {
+    m->node_s = 1.8e-6;
+    m->handoff_s = 20e-6;
+    m->fork_s = 8e-6;
+}
+
 void tug_plan_use_gpu(tug_plan_machine *m, const tug_plan_gpu *gpu) {
     m->has_gpu = true;
     m->vram_total = (uint64_t)gpu->vram_mib << 20;
     m->vram_available = (uint64_t)((double)m->vram_total * (1.0 - VRAM_TAKEN));
     m->vram_bytes_s = gpu->vram_gb_s * 1e9;
+    m->vram_measured = false;
     m->gpu_flops = gpu->tflops * 1e12 * EXPERT_FLOPS;
     m->link_bytes_s = tug_plan_pcie_bytes_s(gpu->pcie_gen, gpu->pcie_lanes);
-    m->node_s = 1.8e-6;
-    m->handoff_s = 20e-6;
-    m->fork_s = 8e-6;
+    set_gpu_costs(m);
     m->watts += gpu->watts;
 }
 
@@ -87,6 +93,66 @@ void tug_plan_machine_here(tug_plan_machine *m, uint64_t total, uint64_t availab
     m->disk_bytes_s = 1.5e9;
     m->disk_latency_s = 2e-4;
     m->assumed = TUG_PLAN_ASSUMED_RAM | TUG_PLAN_ASSUMED_CPU | TUG_PLAN_ASSUMED_DISK;
+}
+
+/* "NVIDIA GeForce RTX 5060 Ti" to "rtx5060ti". */
+static void short_name(const char *name, char *out, size_t cap) {
+    static const char *const noise[] = {"NVIDIA", "GeForce", "Generation", " "};
+    size_t n = 0;
+    while (*name && n + 1 < cap) {
+        size_t skip = 0;
+        for (size_t i = 0; i < sizeof noise / sizeof *noise && skip == 0; i++) {
+            const size_t len = strlen(noise[i]);
+            if (strncasecmp(name, noise[i], len) == 0) skip = len;
+        }
+        if (skip == 0) out[n++] = (char)tolower((unsigned char)*name);
+        name += skip > 0 ? skip : 1;
+    }
+    out[n] = '\0';
+}
+
+/* The row of this name and, of cards that there are with less memory, of this size. */
+static const tug_plan_gpu *find_gpu(const tug_plan_gpu_here *here) {
+    char name[64];
+    short_name(here->name, name, sizeof name);
+    const size_t n = strlen(name);
+    for (int i = 0; tug_plan_gpu_at(i); i++) {
+        const tug_plan_gpu *row = tug_plan_gpu_at(i);
+        const double size = (double)row->vram_mib * 0x1p20 / (double)here->vram_total;
+        const bool same = strncmp(row->name, name, n) == 0 &&
+                          (row->name[n] == '\0' || row->name[n] == '-');
+        if (same && size > 0.85 && size < 1.15) return row;
+    }
+    return NULL;
+}
+
+/* Of a card that is not in the table: two transfers in a cycle of the memory's clock, 128
+ * lanes a multiprocessor; what is not told, as a small card of its time has it. */
+static void guess_gpu(tug_plan_machine *m, const tug_plan_gpu_here *here) {
+    const double clock = here->sm_mhz > 0 ? here->sm_mhz * 1e6 : 2e9;
+    const int n_sm = here->n_sm > 0 ? here->n_sm : 30;
+    const bool told = here->memory_mhz > 0 && here->bus_bits > 0;
+    m->vram_bytes_s = told ? here->memory_mhz * 1e6 * 2.0 * here->bus_bits / 8.0 : 360e9;
+    m->gpu_flops = n_sm * 128.0 * 2.0 * clock * EXPERT_FLOPS;
+    m->link_bytes_s = tug_plan_pcie_bytes_s(4, 16);
+    set_gpu_costs(m);
+    if (!told) m->assumed |= TUG_PLAN_ASSUMED_GPU;
+}
+
+void tug_plan_machine_gpu(tug_plan_machine *m, const tug_plan_gpu_here *here) {
+    const tug_plan_gpu *row = find_gpu(here);
+    if (row) tug_plan_use_gpu(m, row);
+    if (!row) guess_gpu(m, here);
+    m->has_gpu = true;
+    m->vram_total = here->vram_total;
+    m->vram_available = here->vram_available;
+    const bool told = here->pcie_gen >= 1 && here->pcie_gen <= 6 && here->pcie_lanes > 0;
+    if (!told) {
+        m->assumed |= TUG_PLAN_ASSUMED_GPU;
+    } else {
+        const double link = tug_plan_pcie_bytes_s(here->pcie_gen, here->pcie_lanes);
+        m->link_bytes_s = row ? fmin(m->link_bytes_s, link) : link;
+    }
 }
 
 /* ---- words ------------------------------------------------------------------------ */

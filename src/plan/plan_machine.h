@@ -10,6 +10,19 @@
  * plan_probe.h measures them.  `total`, `available`: of src/memory/meminfo.h. */
 void tug_plan_machine_here(tug_plan_machine *m, uint64_t total, uint64_t available);
 
+/* A GPU of this machine: what its driver tells; 0: not told. */
+typedef struct tug_plan_gpu_here {
+    const char *name; /* "NVIDIA GeForce RTX 5060 Ti" */
+    int n_sm, sm_mhz;
+    int bus_bits, memory_mhz;
+    int pcie_gen, pcie_lanes; /* as the link can run in this slot */
+    uint64_t vram_total, vram_available;
+} tug_plan_gpu_here;
+
+/* Adds it, with the speeds of the table when it is there, else with those that follow from
+ * its clocks; what remains is assumed. */
+void tug_plan_machine_gpu(tug_plan_machine *m, const tug_plan_gpu_here *gpu);
+
 /* "rtx5060ti,ddr5-6000,32G,pcie4x8,nvme4,7700x", and numbers: "ram-bw=60,disk=1.2".
  * docs/PLAN.md has the words.  `here` as the first word begins with this machine as it is
  * in *m; without it everything in *m is replaced. */

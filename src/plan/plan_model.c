@@ -106,6 +106,7 @@ static void add_tensor(tug_plan_model *m, tug_str full, tug_type type,
         if (layer < 0 || layer >= m->spec.n_layer) return;
         const uint64_t n_expert = (uint64_t)m->spec.n_expert, each = bytes / n_expert;
         m->expert[layer] += each;
+        m->vram_expert[layer] += (each + 255) / 256 * 256;
         m->experts += n_expert * each;
         const double share = 1.0 / (double)m->spec.n_layer; /* a mean over layers */
         m->expert_macs += matrix * share;

@@ -17,6 +17,7 @@ typedef struct tug_plan_subject {
     const tug_plan_advice *advice; /* (n_advice,) */
     int n_advice;
     const tug_plan_cost *cost; /* or NULL */
+    const char *no_gpu; /* why the one that was looked for is not planned with, or NULL */
 } tug_plan_subject;
 
 void tug_plan_text(const tug_plan_subject *s, tug_buf *out);

@@ -135,17 +135,29 @@ static void cost(const tug_plan_cost *c, tug_buf *out) {
     }
 }
 
+/* What was measured of the GPU; what parts mean is in docs/PLAN.md. */
+static void measured(const tug_plan_machine *m, tug_buf *out) {
+    if (!m->vram_measured) return;
+    tug_buf_printf(out,
+                   "\nmeasured: VRAM %.0f GB/s, PCIe %.1f GB/s, a handoff %.0f us; RAM "
+                   "%.1f GB/s\n",
+                   m->vram_bytes_s * GB, m->link_bytes_s * GB, m->handoff_s * 1e6,
+                   m->ram_bytes_s * GB);
+}
+
 static void notes(const tug_plan_subject *s, tug_buf *out) {
     static const struct {
         unsigned bit;
         const char *what;
     } bits[] = {{TUG_PLAN_ASSUMED_RAM, "RAM bandwidth"},
                 {TUG_PLAN_ASSUMED_CPU, "processor speed"},
-                {TUG_PLAN_ASSUMED_DISK, "disk speed"}};
+                {TUG_PLAN_ASSUMED_DISK, "disk speed"},
+                {TUG_PLAN_ASSUMED_GPU, "GPU speed"}};
     if (s->plan->gpu_too_small) {
         tug_buf_text(out, "note: the GPU is too small for the dense part and its cache, "
                           "and is not used\n");
     }
+    if (s->no_gpu) tug_buf_printf(out, "note: planned without a GPU: %s\n", s->no_gpu);
     if (s->machine->assumed == 0) return;
     const char *before = "note: assumed, not measured: ";
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
@@ -170,6 +182,7 @@ void tug_plan_text(const tug_plan_subject *s, tug_buf *out) {
     terms(s->plan, out);
     advice(s, out);
     if (s->cost) cost(s->cost, out);
+    measured(s->machine, out);
     notes(s, out);
 }
 

@@ -19,9 +19,8 @@ static const struct {
     double elements_core_s; /* values that one core normalises, gates or adds */
     double layer_s;         /* barriers of a layer in decode */
     double token_s;         /* sampling and the loop around it */
-    double vram;            /* of a GPU's nominal bandwidth */
+    double vram, vram_read; /* of a GPU's nominal bandwidth, of plain reading there */
     double nodes;           /* kernels of a layer on the GPU */
-    double copy_layer_s;    /* misses copied to the GPU, without the processor */
 } RATES = {
     .stream = {[TUG_PLAN_DELTANET] = 0.84,
                [TUG_PLAN_ATTENTION] = 0.84,
@@ -40,8 +39,8 @@ static const struct {
     .layer_s = 8e-6,
     .token_s = 3e-4,
     .vram = 0.75,
+    .vram_read = 0.83,
     .nodes = 16.0,
-    .copy_layer_s = 6e-6,
 };
 
 /* The same of llama.cpp with whole layers on the GPU. */
@@ -83,7 +82,7 @@ static double stream(const tug_plan_machine *hw, double share) {
 }
 
 static double vram(const tug_plan_machine *hw) {
-    return hw->vram_bytes_s * RATES.vram;
+    return hw->vram_bytes_s * (hw->vram_measured ? RATES.vram_read : RATES.vram);
 }
 
 static double expert_stream(const tug_plan_machine *hw, const tug_plan_request *rq) {
@@ -178,19 +177,14 @@ static void decode_cpu(const tug_plan_model *m, const tug_plan_machine *hw,
     decode_disk(m, hw, p, mean_expert(m) / rate, out);
 }
 
-/* Experts that the GPU lacks: the processor computes them, or they are copied. */
+/* Experts that the GPU lacks: the processor computes them. */
 static double decode_misses(const tug_plan_model *m, const tug_plan_machine *hw,
-                            const tug_plan_request *rq, const tug_plan *p,
-                            tug_plan_term *who) {
+                            const tug_plan_request *rq, const tug_plan *p) {
     const double bytes = used_bytes(m) * p->vram_miss, n_layer = (double)m->spec.n_layer;
-    *who = TUG_PLAN_T_HOST;
     if (bytes <= 0.0) return 0.0;
     const double host = bytes / expert_stream(hw, rq);
     if (rq->policy == TUG_PLAN_SPLIT) return host;
-    const double by_host = host + n_layer * (hw->handoff_s + hw->fork_s);
-    const double by_link = bytes / hw->link_bytes_s + n_layer * RATES.copy_layer_s;
-    if (by_link < by_host) *who = TUG_PLAN_T_LINK;
-    return fmin(by_host, by_link);
+    return host + n_layer * (hw->handoff_s + hw->fork_s);
 }
 
 static void decode_gpu(const tug_plan_model *m, const tug_plan_machine *hw,
@@ -203,11 +197,10 @@ static void decode_gpu(const tug_plan_model *m, const tug_plan_machine *hw,
     busy(out, TUG_PLAN_T_STATE, 2.0 * (double)m->state / vram(hw));
     busy(out, TUG_PLAN_T_FIXED, (double)m->spec.n_layer * per_layer);
     const double here = used_bytes(m) * (1.0 - p->vram_miss) / vram(hw);
-    tug_plan_term who;
-    const double there = decode_misses(m, hw, rq, p, &who);
+    const double there = decode_misses(m, hw, rq, p);
     const double shorter = split ? 0.0 : fmin(here, there);
     beside(out, TUG_PLAN_T_EXPERTS, here, here > there ? here : here - shorter);
-    beside(out, who, there, here > there ? there - shorter : there);
+    beside(out, TUG_PLAN_T_HOST, there, here > there ? there - shorter : there);
     decode_disk(m, hw, p, 0.0, out);
 }
 

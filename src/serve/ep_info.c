@@ -135,6 +135,24 @@ void tug_ep_model(tug_serve *s, tug_http_exchange *x, tug_api api) {
 
 /* ---- properties ---------------------------------------------------------------------- */
 
+/* null: the CPU alone. */
+static void write_gpu(tug_json_writer *w, tug_serve *s) {
+    (void)pthread_mutex_lock(&s->lock);
+    const tug_gpu_now g = s->gpu;
+    (void)pthread_mutex_unlock(&s->lock);
+    key(w, "gpu");
+    if (!s->info.gpu) {
+        tug_json_write_null(w);
+        return;
+    }
+    tug_json_begin_object(w);
+    text(w, "name", s->info.gpu);
+    number(w, "vram_budget", (int64_t)g.vram_budget);
+    number(w, "vram_used", (int64_t)g.vram_used);
+    number(w, "experts", s->info.n_experts_on_gpu);
+    tug_json_end_object(w);
+}
+
 void tug_ep_props(tug_serve *s, tug_http_exchange *x, tug_api api) {
     (void)api;
     const tug_sampler_params p = tug_sampler_defaults(s->config.model);
@@ -167,6 +185,7 @@ void tug_ep_props(tug_serve *s, tug_http_exchange *x, tug_api api) {
     truth(&w, "audio", false);
     tug_json_end_object(&w);
     text(&w, "build_info", s->config.version);
+    write_gpu(&w, s);
     tug_json_end_object(&w);
     tug_serve_send_json(x, &body);
 }

@@ -16,6 +16,7 @@ typedef struct snapshot {
     tug_prompt_cache_stats cache;
     tug_streaming streaming;
     tug_expert_memory experts;
+    tug_gpu_now gpu;
     int n_running, n_waiting;
 } snapshot;
 
@@ -92,26 +93,57 @@ static void write_part(tug_json_writer *w, const char *name, uint64_t bytes) {
     tug_json_end_object(w);
 }
 
-static void write_memory(tug_json_writer *w, const tug_serve *s, const snapshot *p) {
+static void begin_tier(tug_json_writer *w, const char *name, uint64_t total,
+                       uint64_t used) {
+    tug_json_begin_object(w);
+    text(w, "tier", name);
+    whole(w, "total", (int64_t)total);
+    whole(w, "used", (int64_t)used);
+    array(w, "parts");
+}
+
+static void end_tier(tug_json_writer *w) {
+    tug_json_end_array(w);
+    tug_json_end_object(w);
+}
+
+/* Caches and states are where the model computes. */
+static void write_states(tug_json_writer *w, const tug_prompt_cache_stats *c) {
+    write_part(w, "kv cache", c->kv_bytes);
+    write_part(w, "recurrent state", c->recurrent_bytes);
+}
+
+static void write_ram(tug_json_writer *w, const tug_serve *s, const snapshot *p) {
     const int64_t pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     const tug_prompt_cache_stats *c = &p->cache;
     const tug_expert_memory *e = &p->experts;
-    const uint64_t weights =
-        s->info.streamed ? e->dense_bytes + e->bytes : s->info.n_bytes;
-    array(w, "memory");
-    tug_json_begin_object(w);
-    text(w, "tier", "RAM");
-    whole(w, "total", pages > 0 && page > 0 ? pages * page : 0);
-    whole(w, "used",
-          (int64_t)(weights + c->kv_bytes + c->recurrent_bytes + c->mark_bytes));
-    array(w, "parts");
+    const bool on_gpu = p->gpu.vram_budget > 0;
+    const uint64_t all = s->info.streamed ? e->dense_bytes + e->bytes : s->info.n_bytes;
+    const uint64_t there = s->info.streamed ? 0 : p->gpu.dense_bytes;
+    const uint64_t weights = all > there ? all - there : 0;
+    const uint64_t states = on_gpu ? 0 : c->kv_bytes + c->recurrent_bytes;
+    begin_tier(w, "RAM", pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0,
+               weights + states + c->mark_bytes);
     write_part(w, s->info.streamed ? "dense weights" : "weights", weights - e->bytes);
     if (s->info.streamed) write_part(w, "experts", e->bytes);
-    write_part(w, "kv cache", c->kv_bytes);
-    write_part(w, "recurrent state", c->recurrent_bytes);
+    if (!on_gpu) write_states(w, c);
     write_part(w, "save points", c->mark_bytes);
-    tug_json_end_array(w);
-    tug_json_end_object(w);
+    end_tier(w);
+}
+
+static void write_vram(tug_json_writer *w, const snapshot *p) {
+    const tug_gpu_now *g = &p->gpu;
+    begin_tier(w, "VRAM", g->vram_budget, g->vram_used);
+    write_part(w, "dense weights", g->dense_bytes);
+    write_part(w, "experts", g->expert_bytes);
+    write_states(w, &p->cache);
+    end_tier(w);
+}
+
+static void write_memory(tug_json_writer *w, const tug_serve *s, const snapshot *p) {
+    array(w, "memory");
+    if (p->gpu.vram_budget > 0) write_vram(w, p);
+    write_ram(w, s, p);
     tug_json_end_array(w);
 }
 
@@ -195,6 +227,7 @@ void tug_ep_status(tug_serve *s, tug_http_exchange *x, tug_api api) {
     p.cache = s->cache_stats;
     p.streaming = s->streaming;
     p.experts = s->expert_memory;
+    p.gpu = s->gpu;
     write_memory(&w, s, &p);
     write_speed(&w, &p);
     object(&w, "queue");
@@ -228,6 +261,7 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
     p.cache = s->cache_stats;
     p.streaming = s->streaming;
     p.experts = s->expert_memory;
+    p.gpu = s->gpu;
     p.n_running = s->n_running;
     p.n_waiting = s->n_jobs - s->n_running;
     (void)pthread_mutex_unlock(&s->lock);
@@ -270,6 +304,12 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
          "seconds with nothing to compute until they came", p.streaming.waited_s},
         {"experts_memory_bytes", "gauge", "memory that experts from the file have",
          (double)p.experts.bytes},
+        {"vram_budget_bytes", "gauge", "VRAM that may be used; 0: no GPU",
+         (double)p.gpu.vram_budget},
+        {"vram_used_bytes", "gauge", "VRAM that is used", (double)p.gpu.vram_used},
+        {"vram_experts_bytes", "gauge", "of it, for experts", (double)p.gpu.expert_bytes},
+        {"pcie_in_bytes_total", "counter", "bytes copied to the GPU", p.gpu.in_bytes},
+        {"pcie_out_bytes_total", "counter", "bytes copied from the GPU", p.gpu.out_bytes},
         {"cache_bytes", "gauge", "bytes of their state",
          (double)(c->kv_bytes + c->recurrent_bytes + c->mark_bytes)},
     };

@@ -45,6 +45,7 @@ struct tug_serve {
     tug_prompt_cache_stats cache_stats; /* of a moment ago, under `lock` */
     tug_streaming streaming;            /* the same */
     tug_expert_memory expert_memory;    /* the same */
+    tug_gpu_now gpu;                    /* the same; its budget is 0 without a GPU */
     tug_metrics metrics;                /* has its own lock */
     tug_script script;                  /* under front */
 };

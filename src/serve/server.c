@@ -116,6 +116,7 @@ static tug_status make_parts(tug_serve *s, tug_err *err) {
     s->n_ctx = tug_prompt_cache_n_ctx(s->cache);
     s->cache_stats = tug_prompt_cache_get_stats(s->cache);
     s->expert_memory = tug_model_expert_memory(s->config.model);
+    (void)tug_model_gpu_now(s->config.model, false, &s->gpu);
     return TUG_OK;
 }
 

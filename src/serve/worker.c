@@ -285,6 +285,7 @@ void *tug_worker_main(void *ud) {
         s->cache_stats = tug_prompt_cache_get_stats(s->cache);
         s->streaming = tug_model_streaming(s->config.model);
         s->expert_memory = tug_model_expert_memory(s->config.model);
+        (void)tug_model_gpu_now(s->config.model, false, &s->gpu);
         (void)pthread_mutex_unlock(&s->lock);
         if (stopping) break;
         for (int i = 0; i < r.n; i++) step(r.job[i], r.decoding || r.n > 1);

@@ -138,6 +138,8 @@ def test_json():
     assert grown[2] - grown[1] == grown[1] - grown[0] > 0
     assert [(f["test"], f["tokens"]) for f in j["fits"]] == [("prefill", 8), ("prefill", 24), ("decode", 4)]
     m = j["memory"]
+    assert j["gpu"] is None and all("gpu" not in c for c in j["cases"])
+    assert all(c["predicted_tok_s"] > 0 for c in j["cases"] if c["test"] == "decode" or c["depth"] == 0)
     assert m["vram_bytes"] is None and m["peak_ram_bytes"] == m["peak_rss_bytes"] - m["probe_bytes"]
     assert 1e6 < m["peak_ram_bytes"] < 1e9 and m["rss_file_bytes"] > 0
     assert re.fullmatch(r"Prefill is .*; decode .*\.", j["bound"])

@@ -100,7 +100,13 @@ def test_a_file():
         assert d["model"]["file_bytes"] == os.path.getsize(path) and d["context"] == 4096
         probed = data("-m", path, "--probe")["machine"]
         assert probed["assumed"] == [] and probed["ram_bytes_s"] > 0 and probed["disk_bytes_s"] > 0
+        assert probed["gpu"] is None
         assert os.listdir(folder) == ["m.gguf"]
+        # no GPU is none to worry about, unless it was asked for
+        out = text("-m", path, "--probe")
+        assert re.search(r"^note: planned without a GPU: [^\n]+$", out, re.M), out
+        assert "planned without a GPU" not in text("-m", path, "--probe", "--gpu", "none")
+        refused(1, "no NVIDIA driver|no GPU", "-m", path, "--probe", "--gpu", "0")
         with open(path, "rb") as f:
             whole = f.read()
         for name, content, pattern in [
@@ -167,6 +173,8 @@ def test_bad_input():
             ("ddr5 is 3200", [MODEL, "--hardware", "32G,ddr5-9999999"]),
             ("ram-bw must be between", [MODEL, "--hardware", "32G,ram-bw=-3"]),
             ("how much RAM", [MODEL, "--hardware", "rtx5060ti"]),
+            ("add --probe", [MODEL, "--gpu", "0"]),
+            ("--gpu wants a whole number", [MODEL, "--probe", "--gpu", "x"]),
             ("use one of them", [MODEL, "--hardware", "32G", "--probe"]),
             ("needs a GPU", [MODEL, "--hardware", "32G", "--vram", "8G"]),
             ("is no option", [MODEL, "--fast"])]:

@@ -182,6 +182,85 @@ static void reports_of_a_made_up_run(void **state) {
     tug_bench_free(&b);
 }
 
+/* ---- the GPU -------------------------------------------------------------------------- */
+
+static tug_gpu_load a_second_of_gpu(void) {
+    const tug_gpu_now before = {.in_bytes = 100,
+                                .out_bytes = 50,
+                                .launches = 10,
+                                .vram_peak = 7,
+                                .joules = 1000,
+                                .busy = 0.1};
+    const tug_gpu_now after = {.in_bytes = 100 + 2e9,
+                               .out_bytes = 50 + 1e9,
+                               .launches = 10 + 800,
+                               .vram_peak = 9,
+                               .vram_budget = 20,
+                               .joules = 1000 + 120,
+                               .busy = 0.8};
+    tug_gpu_load g = {0};
+    tug_gpu_load_add(&g, &before, &after, 1.0, 40.0);
+    tug_gpu_load_limits(&g, &(tug_gpu_limits){300e9, 1e9, 20e9, 30e-6});
+    tug_gpu_load_limits(&g, &(tug_gpu_limits){400e9, 1e9, 25e9, 50e-6});
+    return g;
+}
+
+static void gpu_counters_add_up(void **state) {
+    (void)state;
+    tug_gpu_load g = a_second_of_gpu();
+    assert_true(near(g.in_bytes, 2e9) && near(g.out_bytes, 1e9) && near(g.launches, 800));
+    assert_true(near(tug_gpu_load_watts(&g), 120));
+    assert_true(near(tug_gpu_load_tokens_per_joule(&g), 40.0 / 120));
+    assert_true(near(tug_gpu_load_link_bytes_s(&g), 3e9));
+    assert_true(near(g.limits.read_bytes_s, 400e9) && near(g.limits.link_bytes_s, 25e9));
+    assert_true(near(g.limits.handoff_s, 30e-6));
+    /* Nobody tells of energy or work: only what was told counts. */
+    const tug_gpu_now silent = {.vram_budget = 20, .busy = -1.0};
+    tug_gpu_load_add(&g, &silent, &silent, 3.0, 40.0);
+    assert_true(near(tug_gpu_load_watts(&g), 120) && g.n_busy == 1);
+    assert_true(near(tug_gpu_load_link_bytes_s(&g), 0.75e9));
+    tug_gpu_load sum = {0}, nothing = {0};
+    tug_gpu_load_sum(&sum, &g);
+    tug_gpu_load_sum(&sum, &g);
+    tug_gpu_load_sum(&sum, &nothing);
+    assert_true(near(sum.seconds, 8.0) && near(sum.joules, 240) && sum.vram_peak == 9);
+    assert_int_equal(sum.vram_budget, 20);
+    assert_true(near(tug_gpu_load_watts(&nothing), 0.0));
+}
+
+static void verdicts_on_a_gpu(void **state) {
+    (void)state;
+    const tug_load idle = {.wall_s = 1.0};
+    tug_profile p = one_second((tug_work){.bytes = 300e9});
+    p.stage[TUG_STAGE_HEAD].work.bytes = 40e9;
+    p.stage[TUG_STAGE_DELTANET].work.bytes = 200e9;
+    const tug_gpu_load g = a_second_of_gpu();
+    tug_verdict v = tug_verdict_of(&p, &idle, &limits);
+    tug_verdict_on_gpu(&v, &p, &g);
+    /* Experts are left out: nobody knows who read them. */
+    assert_true(near(tug_gpu_stage_share(&g, &p, TUG_STAGE_EXPERTS), 0.0));
+    assert_true(near(v.gpu_read, 0.6) && near(v.gpu_link, 3.0 / 25));
+    assert_int_equal(v.bound, TUG_BOUND_BANDWIDTH);
+    assert_int_equal(v.stage, TUG_STAGE_DELTANET);
+    tug_buf text = {0};
+    tug_verdict_say(&v, &limits, &text);
+    assert_non_null(strstr(text.p, "bandwidth-bound on the GPU: "));
+    assert_non_null(strstr(text.p, "60 % of the time"));
+    assert_non_null(strstr(text.p, "most of it deltanet"));
+    tug_buf_free(&text);
+    p.stage[TUG_STAGE_DELTANET].work.bytes = 0.0;
+    tug_verdict_on_gpu(&v, &p, &g);
+    assert_int_equal(v.bound, TUG_BOUND_LINK);
+    tug_gpu_load slow = g;
+    slow.seconds = 100.0;
+    tug_verdict_on_gpu(&v, &p, &slow);
+    assert_int_equal(v.bound, TUG_BOUND_OVERHEAD);
+    v.bound = TUG_BOUND_STARVED; /* nothing else is then the model's */
+    tug_verdict_on_gpu(&v, &p, &g);
+    assert_int_equal(v.bound, TUG_BOUND_STARVED);
+    assert_string_equal(tug_bound_name(TUG_BOUND_LINK), "pcie");
+}
+
 static void reports_of_nothing(void **state) {
     (void)state;
     const tug_bench_spec spec = {
@@ -257,6 +336,8 @@ int main(void) {
         cmocka_unit_test(verdicts),
         cmocka_unit_test(shared_expert_gets_its_part),
         cmocka_unit_test(reports_of_a_made_up_run),
+        cmocka_unit_test(gpu_counters_add_up),
+        cmocka_unit_test(verdicts_on_a_gpu),
         cmocka_unit_test(reports_of_nothing),
         cmocka_unit_test(load_grows),
         cmocka_unit_test(output_files),

@@ -339,15 +339,16 @@ static void what_a_refusal_offers_works(void **state) {
     refused(tug_plan_make(&m, &hw, &rq, &p, &err), TUG_ERANGE, "no quantisation of it");
 }
 
-/* 512 experts each; the numbers of experts are those of the reference design. */
+/* 512 experts each; the numbers in VRAM are those of the reference design, of which the shares
+ * lack what the processor takes for activations of its experts. */
 static void layouts_of_16_gb_cards(void **state) {
     (void)state;
     static const struct {
         const char *name;
         double vram, resident;
     } want[] = {{"qwen3-coder-next:Q3_K_M", 187, 1.0},
-                {"qwen3-coder-next:Q4_K_M", 145, 0.888},
-                {"qwen3-coder-next:Q6_K", 104, 0.648}};
+                {"qwen3-coder-next:Q4_K_M", 145, 0.855},
+                {"qwen3-coder-next:Q6_K", 104, 0.623}};
     const tug_plan_machine hw = machine("rtx5060ti,32G,ddr5-6000");
     const tug_plan_request rq = {.kv = TUG_PLAN_KV_Q8_0};
     for (size_t i = 0; i < 3; i++) {
@@ -368,6 +369,8 @@ static void gpus_that_do_not_help(void **state) {
     tug_plan p = make(&m, &hw, &rq);
     assert_false(p.on_gpu);
     assert_true(p.gpu_too_small);
+    const tug_plan_request without = {.no_gpu = true};
+    assert_int_equal(p.n_batch, make(&m, &hw, &without).n_batch);
     assert_int_equal(p.vram.ceiling, 0);
     check_plan(&m, &p);
     hw = machine("64G,rtx3060");
@@ -672,6 +675,110 @@ static void advice_is_ranked(void **state) {
     }
 }
 
+/* ---- a GPU that is here ------------------------------------------------------------- */
+
+static tug_plan_machine with_gpu(const char *name, int mib, int gen, int lanes) {
+    tug_plan_machine m = {.name = "this machine", .n_cores = 4};
+    const uint64_t bytes = (uint64_t)mib << 20;
+    tug_plan_machine_gpu(&m, &(tug_plan_gpu_here){.name = name,
+                                                  .n_sm = 40,
+                                                  .sm_mhz = 2000,
+                                                  .bus_bits = 256,
+                                                  .memory_mhz = 10000,
+                                                  .pcie_gen = gen,
+                                                  .pcie_lanes = lanes,
+                                                  .vram_total = bytes,
+                                                  .vram_available = bytes / 2});
+    return m;
+}
+
+static void gpus_by_their_driver_names(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int mib;
+        double gb_s, tflops; /* of the table, or of the clocks above */
+    } want[] = {
+        {"NVIDIA GeForce RTX 5060 Ti", 16311, 448, 23.7},
+        {"NVIDIA GeForce RTX 4060 Ti", 8188, 288, 22.1},
+        {"NVIDIA GeForce RTX 3090", 24576, 936, 35.6},
+        {"NVIDIA RTX A6000", 49140, 768, 38.7},
+        {"NVIDIA GeForce RTX 5060 Ti", 32000, 640, 20.48}, /* there is no such card */
+        {"NVIDIA H200", 143771, 640, 20.48},
+        {"", 16000, 640, 20.48},
+    };
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        const tug_plan_machine m = with_gpu(want[i].name, want[i].mib, 4, 8);
+        near(m.vram_bytes_s, want[i].gb_s * 1e9, 1e-6);
+        near(m.gpu_flops, want[i].tflops * 1.05e12, 1e-6);
+        near(m.link_bytes_s, tug_plan_pcie_bytes_s(4, 8), 1e-6);
+        assert_int_equal(m.vram_available, m.vram_total / 2);
+        assert_int_equal(m.assumed, 0);
+        assert_true(m.handoff_s > 0.0 && m.node_s > 0.0);
+    }
+}
+
+static void gpus_that_do_not_tell(void **state) {
+    (void)state;
+    /* A link that nobody tells is the card's; more than the card has is not believed. */
+    tug_plan_machine m = with_gpu("NVIDIA GeForce RTX 4060", 8188, 0, 0);
+    near(m.link_bytes_s, tug_plan_pcie_bytes_s(4, 8), 1e-6);
+    assert_int_equal(m.assumed, TUG_PLAN_ASSUMED_GPU);
+    m = with_gpu("NVIDIA GeForce RTX 4060", 8188, 5, 16);
+    near(m.link_bytes_s, tug_plan_pcie_bytes_s(4, 8), 1e-6);
+    m = with_gpu("NVIDIA GeForce RTX 4060", 8188, 99, -5);
+    assert_int_equal(m.assumed, TUG_PLAN_ASSUMED_GPU);
+    tug_plan_machine none = {.n_cores = 4};
+    tug_plan_machine_gpu(&none, &(tug_plan_gpu_here){.name = "some GPU",
+                                                     .vram_total = 1 << 30,
+                                                     .vram_available = 1 << 29});
+    assert_int_equal(none.assumed, TUG_PLAN_ASSUMED_GPU);
+    assert_true(none.has_gpu && none.vram_bytes_s > 0.0 && none.gpu_flops > 0.0);
+}
+
+/* What the backend says replaces the estimates, to the byte. */
+static void vram_as_the_backend_takes_it(void **state) {
+    (void)state;
+    const tug_plan_model m = named("qwen3-coder-next:Q3_K_M");
+    const tug_plan_machine hw = machine("64G,rtx5060ti");
+    const tug_plan_request rq = {.n_batch = 512,
+                                 .vram_ceiling = UINT64_C(12000000000),
+                                 .vram_dense = UINT64_C(2000000000),
+                                 .vram_session = UINT64_C(1000000000),
+                                 .vram_workspace = UINT64_C(700000000),
+                                 .vram_staging_bytes = UINT64_C(300000000)};
+    const tug_plan p = make(&m, &hw, &rq);
+    assert_true(p.on_gpu);
+    assert_int_equal(p.vram.ceiling, rq.vram_ceiling);
+    assert_int_equal(p.vram.use[TUG_PLAN_USE_DENSE], rq.vram_dense);
+    assert_int_equal(p.vram.use[TUG_PLAN_USE_KV] + p.vram.use[TUG_PLAN_USE_STATE],
+                     rq.vram_session);
+    assert_int_equal(p.vram.use[TUG_PLAN_USE_WORKSPACE], rq.vram_workspace);
+    assert_int_equal(p.vram.use[TUG_PLAN_USE_STAGING], rq.vram_staging_bytes);
+    assert_int_equal(p.vram_staging_bytes, rq.vram_staging_bytes);
+    assert_int_equal(p.vram.use[TUG_PLAN_USE_MARGIN], 0);
+    /* 8.0 GB are left: not one expert more would fit. */
+    assert_true(p.vram.use[TUG_PLAN_USE_FREE] < m.vram_expert[0]);
+    assert_int_equal(tug_plan_least_vram(&m, &rq), UINT64_C(4000000000));
+    tug_plan_request least = rq;
+    least.vram_ceiling = tug_plan_least_vram(&m, &rq);
+    assert_true(make(&m, &hw, &least).on_gpu);
+    least.vram_ceiling--;
+    assert_false(make(&m, &hw, &least).on_gpu);
+}
+
+/* Measured reading is a stricter limit than a nominal number. */
+static void measured_vram(void **state) {
+    (void)state;
+    const tug_plan_model m = named("qwen3-coder-next:Q3_K_M");
+    tug_plan_machine hw = machine("64G,rtx5060ti");
+    const tug_plan_request rq = {0};
+    const double nominal = make(&m, &hw, &rq).points[0].decode.busy_ms[TUG_PLAN_T_DENSE];
+    hw.vram_measured = true;
+    const double measured = make(&m, &hw, &rq).points[0].decode.busy_ms[TUG_PLAN_T_DENSE];
+    near(measured / nominal, 0.75 / 0.83, 1e-6);
+}
+
 static void costs(void **state) {
     (void)state;
     tug_plan_cost_input in;
@@ -755,6 +862,10 @@ int main(void) {
         cmocka_unit_test(the_table_of_parts),
         cmocka_unit_test(requests_that_cannot_be),
         cmocka_unit_test(advice_is_ranked),
+        cmocka_unit_test(gpus_by_their_driver_names),
+        cmocka_unit_test(gpus_that_do_not_tell),
+        cmocka_unit_test(vram_as_the_backend_takes_it),
+        cmocka_unit_test(measured_vram),
         cmocka_unit_test(costs),
         cmocka_unit_test(three_lines),
     };

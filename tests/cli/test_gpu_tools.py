@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""What tug tells of a GPU, on the emulated driver: the plan, the bench, the probe, the server.
+
+    TUG=build/tug tests/cli/test_gpu_tools.py [NAME ...]      only tests whose name contains NAME
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
+from tug_server import Server  # noqa: E402
+
+BUILD = os.path.dirname(os.path.abspath(os.environ.get("TUG", "build/tug")))
+# The same program with an image of kernels that the emulated driver accepts.
+TUG = os.path.join(BUILD, "tests/tug-gpu")
+DRIVER = os.path.join(BUILD, "tests/cuda_emu")
+MODEL = "models/tug-tiny-coder-q8_0.gguf"
+PROMPT = "def reverse(s):"
+
+
+def world(emu="", driver=DRIVER, nvml=""):
+    return dict(os.environ, TUG_EMU=emu, LD_LIBRARY_PATH=driver, TUG_NVML=nvml)
+
+
+def run(*args, **more):
+    env = world(**more)
+    return subprocess.run([TUG, "run", "-m", MODEL, "-c", "256", "-b", "64", "-t", "1", "--temp", "0", "-n", "1", *args, PROMPT],
+                          capture_output=True, timeout=600, check=False, env=env)
+
+
+def gpu_line(done):
+    assert done.returncode == 0, done.stderr.decode()
+    return re.search(r"^gpu: emulated GPU, .* (\d+) of 192 experts have a copy there$", done.stderr.decode(), re.M)
+
+
+def test_the_plan_is_told():
+    err = run("--gpu", "0", "--vram", "20M").stderr.decode()
+    lines = err.splitlines()
+    assert re.match(r"plan: RAM \d+\.\d GB, VRAM 0\.0 GB: dense 0\.0, context of 256 ", lines[0]), err
+    assert re.match(r" +experts a layer: 1[0-9] in VRAM, 24 of 24 in RAM; ", lines[1]), err
+    assert re.match(r" +expected at 256 tokens: decode \d", lines[2]), err
+    assert "warning" not in err
+    assert "plan:" not in run("--gpu", "none").stderr.decode()
+    tables = run("--gpu", "0", "--vram", "20M", "-v").stderr.decode()
+    assert re.search(r"^GB +RAM +VRAM$", tables, re.M) and "experts that RAM has too" in tables
+
+
+def test_the_least_is_enough():
+    err = run("--gpu", "0", "--vram", "1M").stderr.decode()
+    least = re.search(r"\(at least (\d+\.\d) MB\)", err).group(1)
+    assert gpu_line(run("--gpu", "0", "--vram", least + "M")).group(1) == "0"
+
+
+def test_a_degraded_link_is_told():
+    err = run("--gpu", "0", nvml="width=4 max_width=16").stderr.decode()
+    assert len(re.findall(r"^tug: warning: the GPU's PCIe link runs as 4\.0 x4, and card and slot could do 4\.0 x16",
+                          err, re.M)) == 1, err
+
+
+def bench(*args, **more):
+    done = subprocess.run([TUG, "bench", "-m", MODEL, "-t", "1", "-b", "32", "-p", "20", "-n", "2", "-r", "1", *args],
+                          capture_output=True, timeout=600, check=False, env=world(**more))
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def test_bench():
+    j = json.loads(bench("--gpu", "0", "--vram", "20M", "--json", nvml="watts=90 busy=40"))
+    gpu, memory = j["gpu"], j["memory"]
+    assert gpu["name"] == "emulated GPU" and gpu["told"] and 0 < gpu["experts"] < 192, gpu
+    assert (gpu["pcie_generation"], gpu["pcie_lanes"], gpu["pcie_lanes_most"]) == (4, 8, 8)
+    assert 0 < memory["vram_bytes"] <= memory["vram_budget_bytes"] <= 20e6, memory
+    assert j["cache_type"] == "f16"
+    for case in j["cases"]:
+        g = case["gpu"]
+        assert g["pcie_in_bytes_per_token"] > 512 and g["pcie_out_bytes_per_token"] > 512, g
+        assert g["busy_share"] == 0.4 and 80 < g["watts"] < 100 and g["tokens_per_joule"] > 0, g
+        assert g["kernels_per_token"] > 5 and g["pcie_bytes_s"] > 0
+        assert all(g["limits"][k] > 0 for k in ("read_bytes_s", "read_bytes", "pcie_bytes_s", "handoff_s"))
+        assert {"attention", "deltanet", "head"} <= set(g["stage_limit_shares"])
+        assert "experts" not in g["stage_limit_shares"]
+        assert case["predicted_tok_s"] > 0
+        assert case["bound"]["by"] in ("bandwidth", "pcie", "overhead", "starved"), case["bound"]
+
+
+def test_bench_without_the_library():
+    j = json.loads(bench("--gpu", "0", "--json", nvml="fail=init"))
+    assert not j["gpu"]["told"] and "does not start" in j["gpu"]["why_not"]
+    assert j["gpu"]["pcie_lanes"] is None and j["gpu"]["vram_of_others_bytes"] is None
+    assert all(c["gpu"]["watts"] is None and c["gpu"]["busy_share"] is None for c in j["cases"])
+
+
+def test_bench_table():
+    text = bench("--gpu", "0", "--vram", "20M", nvml="others=300")
+    for words in (r"GPU, at its measured \d+ GB/s", r"PCIe: \d+\.\d+ MB in and", r"busy 70 % at 1\d\d W, 0\.\d+ tokens a joule",
+                  r"the plan with these limits: ", r"^emulated GPU: peak VRAM \d+ MB of 20 MB, other processes have 315 MB"):
+        assert re.search(words, text, re.M), (words, text)
+
+
+def test_plan_probe():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "m.gguf")
+        with open(path, "wb") as f, open(MODEL, "rb") as model:  # long enough for the disk's probe
+            f.write(model.read() + bytes(16 << 20))
+        env = world(emu="vram=64M")
+        done = subprocess.run([TUG, "plan", "-m", path, "--probe", "--json"], capture_output=True, timeout=600,
+                              check=False, env=env)
+        assert done.returncode == 0 and done.stderr == b"", done.stderr.decode()
+        j = json.loads(done.stdout)
+        gpu = j["machine"]["gpu"]
+        assert j["no_gpu"] is None and gpu["vram_bytes"] == 64 << 20, gpu
+        assert gpu["link_bytes_s"] > 0 and gpu["handoff_s"] > 0 and not gpu["vram_measured"]  # too little to read
+        assert j["on_gpu"] and j["vram"]["dense"] > 0
+        done = subprocess.run([TUG, "plan", "-m", path, "--probe", "--gpu", "none", "--json"], capture_output=True,
+                              timeout=600, check=False, env=env)
+        assert json.loads(done.stdout)["machine"]["gpu"] is None
+
+
+def test_server():
+    with Server("--gpu", "0", "--vram", "20M", "-c", "256", "-t", "1", "--parallel", "1", tug=TUG, model=MODEL, env=world()) as s:
+        gpu = s.get("/props").json()["gpu"]
+        assert gpu["name"] == "emulated GPU" and 0 < gpu["vram_used"] <= gpu["vram_budget"] == 20000000, gpu
+        tiers = s.get("/status").json()["memory"]
+        assert [t["tier"] for t in tiers] == ["VRAM", "RAM"], tiers
+        parts = {p["name"]: p["bytes"] for p in tiers[0]["parts"]}
+        assert parts["experts"] > 0 and parts["dense weights"] > 0 and tiers[0]["total"] == 20000000
+        metrics = dict(re.findall(r"^tug_(vram_\w+|pcie_\w+) (\S+)$", s.get("/metrics").text(), re.M))
+        assert float(metrics["vram_budget_bytes"]) == 20e6 and float(metrics["pcie_in_bytes_total"]) > 1e6, metrics
+
+
+def main():
+    passed = failed = 0
+    for name, test in sorted(globals().items()):
+        if not name.startswith("test_") or (sys.argv[1:] and not any(w in name for w in sys.argv[1:])):
+            continue
+        try:
+            test()
+            passed += 1
+        except AssertionError as e:
+            failed += 1
+            print(f"{name}: {e}")
+    print(f"gpu_tools: {passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -132,7 +132,9 @@ GENCODE := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
 $(B)/%.fatbin: %.cu
 	@mkdir -p $(@D)
 	@echo "  NVCC $<"
-	$(Q)$(NVCC) -std=c++17 -O3 -Isrc -MMD -MF $(@:.fatbin=.d) $(GENCODE) -fatbin -o $@ $<
+	$(Q)$(NVCC) -std=c++17 -O3 -Isrc -MMD -MF $(@:.fatbin=.d) -Xptxas -v $(GENCODE) -fatbin -o $@ $< \
+	    2>$(@:.fatbin=.ptxas) || { cat $(@:.fatbin=.ptxas) >&2; rm -f $@; exit 1; }
+	$(Q)grep -i warning $(@:.fatbin=.ptxas) >&2 || true
 
 $(IMAGES).S: $(FATBINS) tools/embed_fatbins.sh
 	@mkdir -p $(@D)
@@ -142,7 +144,9 @@ $(IMAGES).o: $(IMAGES).S
 	@echo "  AS   $<"
 	$(Q)$(CC) -c $< -o $@
 
+# What it prints is a test: no kernel spills, and the images are not larger than they may be.
 cuda: $(FATBINS)
+	$(Q)$(if $(FATBINS),sh tools/cuda-resources.sh --check $(B)/src/kernels/cuda,echo "skip: there is no nvcc")
 
 EMU_FLAGS := -std=c++17 -Wall -Wno-unknown-pragmas $(if $(filter asan,$(SAN)),$(OPT_asan),-O2 -g) \
              -ffp-contract=off -fPIC -fvisibility=hidden -DTUG_CUDA_EMU -Isrc -Iinclude -Itests -MMD -MP
@@ -171,7 +175,8 @@ $(EMU)/race/libcuda.so.1: $(EMU_RACE)
 	$(Q)$(CXX) -shared -Wl,-z,nodelete -o $@ $^
 
 $(CUDA_TESTS): LDFLAGS += -Wl,-rpath,'$$ORIGIN/../cuda_emu'
-$(CUDA_TESTS): | $(EMU)/libcuda.so.1
+# REAL_DRIVER=1: a machine with a GPU does without the emulated one (tools/gpu-check.sh).
+$(CUDA_TESTS): $(if $(REAL_DRIVER),,| $(EMU)/libcuda.so.1)
 
 # ---- the library and the command ----
 
@@ -220,7 +225,7 @@ $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 $(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 
 tests: $(CPU_TESTS) $(PROGS) $(B)/tug $(B)/tests/tug-scripted
-gpu-tests: $(CUDA_TESTS) emu $(B)/tug $(B)/tests/tug-gpu
+gpu-tests: $(CUDA_TESTS) $(if $(REAL_DRIVER),,emu $(B)/tests/tug-gpu) $(B)/tug
 bench: $(BENCHES)
 fuzz: $(FUZZERS)
 emu: $(EMU)/libcuda.so.1 $(EMU)/race/libcuda.so.1

@@ -242,7 +242,13 @@ check: tests
 # The GPU path on the emulated driver; then its kernels again, watched for races.
 check-gpu: gpu-tests
 	$(Q)TUG=$(B)/tug LD_LIBRARY_PATH=$(EMU) python3 tests/run.py --jobs 2 \
-	    $(if $(TOTALS),--totals $(TOTALS)) $(CUDA_TESTS) --alone $(GPU_CLI_TESTS)
+	    $(if $(TOTALS),--totals $(TOTALS)) $(CUDA_TESTS) tests/cuda/protocols.py --alone $(GPU_CLI_TESTS)
+
+# What runs on the host's side, for the sanitizers: their kernels are the plain ones under TSan.
+HOST_TESTS := $(filter %/test_device %/test_gpu_faults %/test_gpu_model,$(CUDA_TESTS))
+check-gpu-host: $(HOST_TESTS) $(EMU)/libcuda.so.1 $(B)/tests/tug-gpu
+	$(Q)TUG=$(B)/tug LD_LIBRARY_PATH=$(EMU) python3 tests/run.py --jobs 2 --timeout 1800 \
+	    $(if $(TOTALS),--totals $(TOTALS)) $(HOST_TESTS) --alone $(GPU_CLI_TESTS)
 
 check-races: gpu-tests
 	$(Q)LD_LIBRARY_PATH=$(EMU)/race TUG_EMU=order=reversed python3 tests/run.py --jobs 2 \
@@ -251,6 +257,6 @@ check-races: gpu-tests
 clean:
 	rm -rf build build-*
 
-.PHONY: all tests gpu-tests check check-gpu check-races bench fuzz cuda emu clean
+.PHONY: all tests gpu-tests check check-gpu check-gpu-host check-races bench fuzz cuda emu clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

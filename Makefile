@@ -221,6 +221,9 @@ $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS)
 
+# Where nvcc made no kernels it can still run on the emulated driver.
+$(B)/bench/bench_cuda: $(if $(FATBINS),,$(B)/tests/cuda/no_images.o)
+
 # It times the chunked delta rule of the tests against the recurrence.
 $(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 

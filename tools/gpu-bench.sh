@@ -51,14 +51,16 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-report_begin gpu-bench "$out" 520 "$json"
+limit=520 patience=150
+[ $emulated = 0 ] || limit=7200 patience=1800 # no measure of time
+report_begin gpu-bench "$out" $limit "$json"
 folder=${folder:-$out}
 
 # The JSON goes to a file of its own, the rest to the log.
 bench() {
     local to=$1
     shift
-    timeout 150 "$tug" bench -m "$model" --json "$@" >"$to" || return 1
+    timeout $patience "$tug" bench -m "$model" --json "$@" >"$to" || return 1
     python3 - "$to" <<'PY'
 import json, sys
 with open(sys.argv[1], encoding="utf-8") as f:
@@ -87,19 +89,19 @@ make_model() {
 
 if [ $emulated = 1 ]; then
     export LD_LIBRARY_PATH=build/tests/cuda_emu
-    tug=build/tests/tug-gpu small=--small vram=20M contexts=64 model=${model:-models/tug-tiny-coder-q8_0.gguf}
+    tug=build/tests/tug-gpu small=--small work="-p 32 -n 4 -r 1 -b 32 -t 1" vram=20M contexts=64 model=${model:-models/tug-tiny-coder-q8_0.gguf}
     report_fact gpu "emulated"
     step build make -s -j"$jobs" NVCC= emu build/tests/tug-gpu build/bench/bench_cuda || report_end
 else
     find_gpu "$gpu" || report_end
     export LD_LIBRARY_PATH=$driver_folder CUDA_VISIBLE_DEVICES=$gpu CUDA_DEVICE_ORDER=PCI_BUS_ID
-    gpu=0 tug=build/tug small=""
+    gpu=0 tug=build/tug small="" work="-p 512 -n 32 -r 2"
     step packages ./dev deps || report_end
     step build make -s -j"$jobs" CUDA_ARCHS="$arch" build/tug build/bench/bench_cuda || report_end
 fi
 
 # shellcheck disable=SC2086
-step kernels timeout 120 build/bench/bench_cuda --gpu="$gpu" --rounds=3 $small
+step kernels timeout $patience build/bench/bench_cuda --gpu="$gpu" --rounds=3 $small
 
 if [ -z "$model" ]; then
     mkdir -p "$folder"
@@ -109,11 +111,14 @@ if [ -z "$model" ]; then
 fi
 report_fact model "$model, $(du -h "$model" | cut -f 1)"
 
-step "bench_ceiling" bench "$out/bench_ceiling.json" --gpu "$gpu" --vram "$vram" -p 512 -n 32 -d "$contexts" -r 2
-step "bench_free" bench "$out/bench_free.json" --gpu "$gpu" -p 512 -n 32 -d "$contexts" -r 2
-step "bench_cpu" bench "$out/bench_cpu.json" -p 512 -n 16 -d "${contexts%%,*}" -r 1
+# shellcheck disable=SC2086
+{
+    step bench_ceiling bench "$out/bench_ceiling.json" --gpu "$gpu" --vram "$vram" $work -d "$contexts"
+    step bench_free bench "$out/bench_free.json" --gpu "$gpu" $work -d "$contexts"
+    step bench_cpu bench "$out/bench_cpu.json" $work -d "${contexts%%,*}"
+}
 if [ -n "$llama" ]; then
-    step llama timeout 150 "$llama" -m "$model" -ngl 99 --n-cpu-moe "$llama_moe" -fa 1 -p 512 -n 32 \
+    step llama timeout $patience "$llama" -m "$model" -ngl 99 --n-cpu-moe "$llama_moe" -fa 1 -p 512 -n 32 \
         -d "$contexts" -r 2 -o json
 else
     skip llama "no --llama-bench"

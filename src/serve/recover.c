@@ -35,16 +35,21 @@ static bool on_load(void *ud, uint64_t done, uint64_t total) {
     return !stopping;
 }
 
-/* Its name, sizes and vocabulary are what they were. */
+/* Its name goes with the device. */
+static void forget_gpu(tug_serve *s) {
+    (void)pthread_mutex_lock(&s->lock);
+    s->info.gpu = NULL;
+    s->info.vram_bytes = s->info.vram_used = 0;
+    s->info.n_experts_on_gpu = 0;
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* The model's name, sizes and vocabulary are what they were. */
 static void update_info(tug_serve *s) {
     const tug_model_info now = tug_model_get_info(s->config.model);
     (void)pthread_mutex_lock(&s->lock);
     s->info.streamed = now.streamed;
     s->info.session_bytes = now.session_bytes;
-    s->info.gpu = now.gpu;
-    s->info.vram_bytes = now.vram_bytes;
-    s->info.vram_used = now.vram_used;
-    s->info.n_experts_on_gpu = now.n_experts_on_gpu;
     (void)pthread_mutex_unlock(&s->lock);
 }
 
@@ -67,6 +72,7 @@ void tug_serve_leave_gpu(tug_serve *s) {
     tug_metrics_gpu_failed(&s->metrics);
     say(s, s->gpu_failure.msg);
     end_begun(s);
+    forget_gpu(s);
     tug_prompt_cache_destroy(&s->cache);
     if (reload(s, &err) == TUG_OK) {
         s->gpu_failure = (tug_err){0};

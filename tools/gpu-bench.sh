@@ -60,7 +60,7 @@ folder=${folder:-$out}
 bench() {
     local to=$1
     shift
-    timeout $patience "$tug" bench -m "$model" --json "$@" >"$to" || return 1
+    within $patience "$tug" bench -m "$model" --json "$@" >"$to" || return 1
     python3 - "$to" <<'PY'
 import json, sys
 with open(sys.argv[1], encoding="utf-8") as f:
@@ -84,7 +84,10 @@ layers_that_fit() {
 
 make_model() {
     model=$folder/synth-$layers.gguf
-    [ -f "$model" ] || "$tug" synth -o "$model" --quant Q3_K_M --layers "$layers"
+    [ -f "$model" ] || within "$report_limit" "$tug" synth -o "$model" --quant Q3_K_M --layers "$layers" || {
+        rm -f "$model" # a part of one
+        return 1
+    }
 }
 
 if [ $emulated = 1 ]; then
@@ -101,7 +104,7 @@ else
 fi
 
 # shellcheck disable=SC2086
-step kernels timeout $patience build/bench/bench_cuda --gpu="$gpu" --rounds=3 $small
+step kernels within $patience build/bench/bench_cuda --gpu="$gpu" --rounds=3 $small
 
 if [ -z "$model" ]; then
     mkdir -p "$folder"
@@ -118,7 +121,7 @@ report_fact model "$model, $(du -h "$model" | cut -f 1)"
     step bench_cpu bench "$out/bench_cpu.json" $work -d "${contexts%%,*}"
 }
 if [ -n "$llama" ]; then
-    step llama timeout $patience "$llama" -m "$model" -ngl 99 --n-cpu-moe "$llama_moe" -fa 1 -p 512 -n 32 \
+    step llama within $patience "$llama" -m "$model" -ngl 99 --n-cpu-moe "$llama_moe" -fa 1 -p 512 -n 32 \
         -d "$contexts" -r 2 -o json
 else
     skip llama "no --llama-bench"

@@ -74,20 +74,20 @@ fi
 
 for t in build/tests/cuda/test_*; do
     [ -x "$t" ] && [ -f "$t" ] && case $t in *.o | *.d) false ;; *) true ;; esac || continue
-    step "$(basename "$t")" timeout $patience "$t"
+    step "$(basename "$t")" within $patience "$t"
 done
 step same_text same_text $tug
 
 # Who reads what was not written, writes where nothing is, or runs a race?
 if [ $emulated = 1 ]; then
     for t in $kernel_tests; do
-        step "race_$t" env LD_LIBRARY_PATH=build/tests/cuda_emu/race TUG_EMU=order=reversed \
-            timeout $patience "build/tests/cuda/test_cuda_$t"
+        step "race_$t" within $patience env LD_LIBRARY_PATH=build/tests/cuda_emu/race \
+            TUG_EMU=order=reversed "build/tests/cuda/test_cuda_$t"
     done
 elif sanitizer=$(find_tool compute-sanitizer); then
     for t in $kernel_tests; do
         for tool in memcheck racecheck; do
-            step "${tool}_$t" timeout 200 "$sanitizer" --tool $tool --error-exitcode 9 \
+            step "${tool}_$t" within 200 "$sanitizer" --tool $tool --error-exitcode 9 \
                 "build/tests/cuda/test_cuda_$t"
         done
     done

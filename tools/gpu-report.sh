@@ -65,6 +65,14 @@ step() {
     return $status
 }
 
+# seconds, command...: at most so long, and not longer than there is time for all.
+within() {
+    local seconds=$1 left=$((report_limit - SECONDS))
+    shift
+    [ "$left" -ge "$seconds" ] || seconds=$((left > 0 ? left : 1))
+    timeout "$seconds" "$@"
+}
+
 # Writes report.json, prints the last line, ends the script.
 report_end() {
     local line

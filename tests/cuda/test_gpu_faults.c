@@ -29,7 +29,11 @@ enum {
     N_CTX = 256,
     N_PROMPT = 20, /* more than go by the kernels of decode */
     N_TEXT = 3,
-    SPREAD = 14,     /* places for each kind of failure */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+    SPREAD = 2, /* places for each kind of failure */
+#else
+    SPREAD = 6,
+#endif
     FIRST = 24,      /* calls that open the device: each of them */
     PATIENCE_S = 300 /* of one run: a machine under load is no hang */
 };

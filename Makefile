@@ -132,7 +132,9 @@ GENCODE := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
 $(B)/%.fatbin: %.cu
 	@mkdir -p $(@D)
 	@echo "  NVCC $<"
-	$(Q)$(NVCC) -std=c++17 -O3 -Isrc -MMD -MF $(@:.fatbin=.d) $(GENCODE) -fatbin -o $@ $<
+	$(Q)$(NVCC) -std=c++17 -O3 -Isrc -MMD -MF $(@:.fatbin=.d) -Xptxas -v $(GENCODE) -fatbin -o $@ $< \
+	    2>$(@:.fatbin=.ptxas) || { cat $(@:.fatbin=.ptxas) >&2; rm -f $@; exit 1; }
+	$(Q)grep -i warning $(@:.fatbin=.ptxas) >&2 || true
 
 $(IMAGES).S: $(FATBINS) tools/embed_fatbins.sh
 	@mkdir -p $(@D)
@@ -142,7 +144,9 @@ $(IMAGES).o: $(IMAGES).S
 	@echo "  AS   $<"
 	$(Q)$(CC) -c $< -o $@
 
+# What it prints is a test: no kernel spills, and the images are not larger than they may be.
 cuda: $(FATBINS)
+	$(Q)$(if $(FATBINS),sh tools/cuda-resources.sh --check $(B)/src/kernels/cuda,echo "skip: there is no nvcc")
 
 EMU_FLAGS := -std=c++17 -Wall -Wno-unknown-pragmas $(if $(filter asan,$(SAN)),$(OPT_asan),-O2 -g) \
              -ffp-contract=off -fPIC -fvisibility=hidden -DTUG_CUDA_EMU -Isrc -Iinclude -Itests -MMD -MP
@@ -177,7 +181,8 @@ $(EMU)/libnvidia-ml.so.1: tests/cuda_emu/nvml/nvml.c
 	$(Q)$(CC) $(FLAGS) -Wno-missing-prototypes -fPIC -shared -o $@ $<
 
 $(CUDA_TESTS): LDFLAGS += -Wl,-rpath,'$$ORIGIN/../cuda_emu'
-$(CUDA_TESTS): | $(EMU)/libcuda.so.1 $(EMU)/libnvidia-ml.so.1
+# REAL_DRIVER=1: a machine with a GPU does without the emulated one (tools/gpu-check.sh).
+$(CUDA_TESTS): $(if $(REAL_DRIVER),,| $(EMU)/libcuda.so.1 $(EMU)/libnvidia-ml.so.1)
 
 # ---- the library and the command ----
 
@@ -222,11 +227,14 @@ $(B)/bench/%: $(B)/bench/%.o $(BENCH_OBJ) $(B)/libtug.a
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDSAN_$(SAN)) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libtug.a $(LIBS)
 
+# Where nvcc made no kernels it can still run on the emulated driver.
+$(B)/bench/bench_cuda: $(if $(FATBINS),,$(B)/tests/cuda/no_images.o)
+
 # It times the chunked delta rule of the tests against the recurrence.
 $(B)/bench/bench_rows: $(B)/tests/kernels/delta_chunked.o
 
 tests: $(CPU_TESTS) $(PROGS) $(B)/tug $(B)/tests/tug-scripted
-gpu-tests: $(CUDA_TESTS) emu $(B)/tug $(B)/tests/tug-gpu
+gpu-tests: $(CUDA_TESTS) $(if $(REAL_DRIVER),,emu $(B)/tests/tug-gpu) $(B)/tug
 bench: $(BENCHES)
 fuzz: $(FUZZERS)
 emu: $(EMU)/libnvidia-ml.so.1 $(EMU)/libcuda.so.1 $(EMU)/race/libcuda.so.1
@@ -243,7 +251,13 @@ check: tests
 # The GPU path on the emulated driver; then its kernels again, watched for races.
 check-gpu: gpu-tests
 	$(Q)TUG=$(B)/tug LD_LIBRARY_PATH=$(EMU) python3 tests/run.py --jobs 2 \
-	    $(if $(TOTALS),--totals $(TOTALS)) $(CUDA_TESTS) --alone $(GPU_CLI_TESTS)
+	    $(if $(TOTALS),--totals $(TOTALS)) $(CUDA_TESTS) tests/cuda/protocols.py --alone $(GPU_CLI_TESTS)
+
+# What runs on the host's side, for the sanitizers: their kernels are the plain ones under TSan.
+HOST_TESTS := $(filter %/test_device %/test_gpu_faults %/test_gpu_model,$(CUDA_TESTS))
+check-gpu-host: $(HOST_TESTS) $(EMU)/libcuda.so.1 $(B)/tests/tug-gpu
+	$(Q)TUG=$(B)/tug LD_LIBRARY_PATH=$(EMU) python3 tests/run.py --jobs 2 --timeout 1800 \
+	    $(if $(TOTALS),--totals $(TOTALS)) $(HOST_TESTS) --alone $(GPU_CLI_TESTS)
 
 check-races: gpu-tests
 	$(Q)LD_LIBRARY_PATH=$(EMU)/race TUG_EMU=order=reversed python3 tests/run.py --jobs 2 \
@@ -252,6 +266,6 @@ check-races: gpu-tests
 clean:
 	rm -rf build build-*
 
-.PHONY: all tests gpu-tests check check-gpu check-races bench fuzz cuda emu clean
+.PHONY: all tests gpu-tests check check-gpu check-gpu-host check-races bench fuzz cuda emu clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

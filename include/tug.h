@@ -95,6 +95,13 @@ typedef struct tug_model_info {
 
 TUG_NODISCARD tug_status tug_model_open(tug_model **out, const tug_model_params *params,
                                         tug_err *err);
+/* After TUG_EDEVICE, when all sessions are gone: gives the GPU up and loads the model again
+ * from its file, for the CPU alone; params as for tug_model_open, path and gpu are not
+ * looked at.  Tokenizer, name and chat template stay where they are.  After a failure the
+ * model can only be closed, or this tried again. */
+TUG_NODISCARD tug_status tug_model_leave_gpu(tug_model *model,
+                                             const tug_model_params *params,
+                                             tug_err *err);
 void tug_model_close(tug_model **model);
 tug_model_info tug_model_get_info(const tug_model *model);
 
@@ -134,7 +141,7 @@ void tug_session_destroy(tug_session **session);
  * tug_session_n_tokens says how many were kept, and the logits are those of the last one
  * kept.  TUG_EIO: weights could not be read from the file; the session has no tokens any
  * more, its save points are as good as before.  TUG_EDEVICE: the GPU failed, and the model
- * with it: close it and open it again, without the GPU if need be. */
+ * with it: close it and open it again, or go on with tug_model_leave_gpu. */
 TUG_NODISCARD tug_status tug_session_append(tug_session *session, const int32_t *ids,
                                             int64_t n, tug_err *err);
 

@@ -41,6 +41,7 @@ tug_api_fault tug_api_fault_of(tug_status code) {
     case TUG_EUNSUPPORTED:
     case TUG_ERANGE: return TUG_FAULT_INVALID;
     case TUG_EBUSY:
+    case TUG_EDEVICE: /* its server goes on without it */
     case TUG_ECANCELED: return TUG_FAULT_UNAVAILABLE;
     default: return TUG_FAULT_INTERNAL;
     }

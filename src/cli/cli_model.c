@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "base/sys.h"
@@ -36,14 +37,11 @@ static void say_gpu(const tug_model *m) {
     }
 }
 
-tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *err) {
-    *m = (cli_model){0};
-    const tug_model_params params = {
+tug_model_params cli_model_params(const cli_engine_options *o) {
+    return (tug_model_params){
         .path = o->model,
         .n_threads = (int)o->n_threads,
         .cpu_level = o->cpu_level,
-        .on_load = on_load,
-        .ud = m,
         .ram_bytes = o->ram_bytes,
         .gpu = o->gpu,
         .vram_bytes = o->vram_bytes,
@@ -52,12 +50,39 @@ tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *er
         .kv_type = o->kv_type,
         .session_bytes = o->session_bytes,
     };
-    cli_progress_init(&m->progress);
+}
+
+/* With the bar and the clock. */
+static tug_status load(cli_model *m, const tug_model_params *params, tug_err *err) {
     cli_progress_begin(&m->progress, "loading");
     const double start = tug_now();
-    const tug_status status = tug_model_open(&m->model, &params, err);
+    const tug_status status = tug_model_open(&m->model, params, err);
     m->load_s = tug_now() - start;
     cli_progress_end(&m->progress);
+    return status;
+}
+
+/* May a GPU be the reason?  If it is not, loading without it fails as well, and says why. */
+static bool may_do_without(const cli_engine_options *o, tug_status s) {
+    if (!o->gpu || strcmp(o->gpu, "none") == 0 || o->need_gpu) return false;
+    return s == TUG_EUNSUPPORTED || s == TUG_ENOMEM || s == TUG_EDEVICE;
+}
+
+tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *err) {
+    *m = (cli_model){0};
+    tug_model_params params = cli_model_params(o);
+    params.on_load = on_load;
+    params.ud = m;
+    cli_progress_init(&m->progress);
+    tug_status status = load(m, &params, err);
+    if (may_do_without(o, status)) {
+        const tug_err why = *err;
+        params.gpu = NULL;
+        status = load(m, &params, err);
+        if (status == TUG_OK) {
+            (void)fprintf(stderr, "tug: going on without a GPU: %s\n", why.msg);
+        }
+    }
     const char *plan = status == TUG_OK ? tug_model_plan(m->model, o->verbose) : NULL;
     if (plan) (void)fputs(plan, stderr);
     if (status == TUG_OK) say_gpu(m->model);

@@ -16,7 +16,11 @@ typedef struct cli_model {
     double prefill_s;  /* and the time for them */
 } cli_model;
 
-/* Zero-initialised ones may be closed.  After a failed open there is nothing to close. */
+/* What `o` asks for; without progress. */
+tug_model_params cli_model_params(const cli_engine_options *o);
+
+/* Zero-initialised ones may be closed.  After a failed open there is nothing to close.  When
+ * the GPU that `o` names cannot be used, says so on stderr and loads the model without it. */
 TUG_NODISCARD tug_status cli_model_open(cli_model *m, const cli_engine_options *o,
                                         tug_err *err);
 void cli_model_close(cli_model *m);

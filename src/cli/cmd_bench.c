@@ -275,7 +275,7 @@ static tug_status run(bench_command *c, tug_err *err) {
 }
 
 int cmd_bench(int argc, char **argv) {
-    bench_command c = {.spec.seed = 1};
+    bench_command c = {.spec.seed = 1, .engine.need_gpu = true};
     tug_err err;
     for (int f; (f = cli_getopt(argc, argv, short_options, long_options)) != -1;) {
         if (f == 'h') {

@@ -181,6 +181,11 @@ static void wait_for_end(const serve_options *o, tug_serve *server) {
     tug_serve_drain(server, o->drain_s);
 }
 
+static void say(void *ud, const char *sentence) {
+    (void)ud;
+    (void)fprintf(stderr, "tug: %s\n", sentence);
+}
+
 static tug_status serve(serve_options *o, tug_err *err) {
     cli_model m = {0};
     tug_serve *server = NULL;
@@ -192,6 +197,9 @@ static tug_status serve(serve_options *o, tug_err *err) {
     o->serve.n_batch = o->engine.n_batch;
     o->serve.kv_type = o->engine.kv_type;
     o->serve.cache_bytes = (uint64_t)(o->cache_gb * 1e9);
+    const tug_model_params reload = cli_model_params(&o->engine);
+    o->serve.reload = &reload;
+    o->serve.say = say;
     const tug_status status = tug_serve_start(&server, &o->serve, err);
     if (status == TUG_OK) wait_for_end(o, server);
     tug_serve_stop(&server);

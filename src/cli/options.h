@@ -30,6 +30,7 @@ typedef struct cli_engine_options {
     tug_kv_cache_type kv_type;
     uint64_t ram_bytes;     /* 0: what is free */
     const char *gpu;        /* borrowed from argv; NULL: none */
+    bool need_gpu;          /* without it the command has no meaning */
     uint64_t vram_bytes;    /* 0: what is free */
     uint64_t session_bytes; /* of these for sessions; 0: one */
     bool verbose;

@@ -113,16 +113,38 @@ static tug_status create_backend(tug_model *m, const tug_model_params *p,
                                    err);
 }
 
-static tug_status open_parts(tug_model *m, const tug_model_params *p,
-                             const tug_residency *plan, tug_err *err) {
+/* Where the model is computed, and its weights as they are in the file. */
+static tug_status open_place(tug_model *m, const tug_model_params *p, tug_err *err) {
     tug_cpu_level level;
     TUG_TRY(tug_cpu_level_parse(p->cpu_level ? p->cpu_level : "auto", &level, err));
     const int n_threads = p->n_threads > 0 ? p->n_threads : tug_cpu_count();
-    TUG_TRY(tug_gguf_open(&m->gguf, p->path, err));
-    TUG_TRY(tug_shape_read(&m->net.shape, m->gguf, err));
     TUG_TRY(create_backend(m, p, level, n_threads, err));
     m->net.be = m->be;
-    TUG_TRY(tug_weights_bind(&m->net.weights, m->gguf, &m->net.shape, m->be, err));
+    return tug_weights_bind(&m->net.weights, m->gguf, &m->net.shape, m->be, err);
+}
+
+/* All that depends on where the model is computed. */
+static void close_place(tug_model *m) {
+    tug_recorder_close(&m->recorder);
+    tug_scratch_free(&m->scratch);
+    tug_expert_store_destroy(&m->experts);
+    tug_weights_unplace(&m->net.weights, m->be);
+    tug_weights_free(&m->net.weights);
+    tug_backend_destroy(&m->be);
+    m->net.be = NULL;
+    tug_free(m->before);
+    m->before = NULL;
+    tug_free(m->planning);
+    m->planning = NULL;
+    tug_buf_free(&m->plan_summary);
+    tug_buf_free(&m->plan_tables);
+}
+
+static tug_status open_parts(tug_model *m, const tug_model_params *p,
+                             const tug_residency *plan, tug_err *err) {
+    TUG_TRY(tug_gguf_open(&m->gguf, p->path, err));
+    TUG_TRY(tug_shape_read(&m->net.shape, m->gguf, err));
+    TUG_TRY(open_place(m, p, err));
     TUG_TRY(tug_vocab_load(&m->tokenizer, m->gguf, err));
     TUG_TRY(check_vocab(m, err));
     TUG_TRY(read_sampling(m, err));
@@ -151,33 +173,37 @@ tug_status tug_model_open(tug_model **out, const tug_model_params *params, tug_e
     return tug_model_open_as(out, params, NULL, err);
 }
 
+tug_status tug_model_leave_gpu(tug_model *m, const tug_model_params *params,
+                               tug_err *err) {
+    tug_model_params p = *params;
+    p.gpu = NULL;
+    close_place(m);
+    tug_status s = open_place(m, &p, err);
+    if (s == TUG_OK) s = load_weights(m, &p, NULL, err);
+    if (s == TUG_OK && !m->experts) warm(m);
+    if (s != TUG_OK) close_place(m);
+    return s;
+}
+
 void tug_model_close(tug_model **model) {
     tug_model *m = *model;
     if (!m) return;
-    tug_recorder_close(&m->recorder);
-    tug_scratch_free(&m->scratch);
-    tug_expert_store_destroy(&m->experts);
-    tug_weights_unplace(&m->net.weights, m->be);
-    tug_weights_free(&m->net.weights);
+    close_place(m);
     tug_tokenizer_destroy(&m->tokenizer);
-    tug_backend_destroy(&m->be);
     tug_gguf_close(&m->gguf);
-    tug_free(m->before);
-    tug_free(m->planning);
-    tug_buf_free(&m->plan_summary);
-    tug_buf_free(&m->plan_tables);
     tug_free(m->name);
     tug_free(m);
     *model = NULL;
 }
 
 tug_model_info tug_model_get_info(const tug_model *m) {
-    const tug_device_info *gpu = tug_backend_gpu(m->be);
+    /* There is none after tug_model_leave_gpu failed. */
+    const tug_device_info *gpu = m->be ? tug_backend_gpu(m->be) : NULL;
     return (tug_model_info){
         .arch = "qwen3next",
         .name = m->name,
-        .cpu_level = tug_cpu_level_name(tug_backend_level(m->be)),
-        .n_threads = tug_backend_n_threads(m->be),
+        .cpu_level = m->be ? tug_cpu_level_name(tug_backend_level(m->be)) : "none",
+        .n_threads = m->be ? tug_backend_n_threads(m->be) : 0,
         .n_vocab = m->net.shape.n_vocab,
         .n_ctx_train = m->net.shape.n_ctx_train,
         .n_layer = m->net.shape.n_layer,
@@ -189,7 +215,7 @@ tug_model_info tug_model_get_info(const tug_model *m) {
         .session_bytes = m->session_bytes,
         .gpu = gpu ? gpu->name : NULL,
         .vram_bytes = gpu ? gpu->budget : 0,
-        .vram_used = tug_backend_gpu_used(m->be),
+        .vram_used = gpu ? tug_backend_gpu_used(m->be) : 0,
         .n_experts_on_gpu = m->net.weights.n_experts_placed,
         .temperature = m->temperature,
         .top_p = m->top_p,

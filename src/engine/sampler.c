@@ -20,7 +20,7 @@
 #include "base/rng.h"
 #include "base/status.h"
 #include "base/sys.h"
-#include "tug.h"
+#include "engine/engine_impl.h"
 
 /* Penalty windows above this are refused: four times the longest context we know. */
 enum { MAX_LAST_N = 1 << 20 };
@@ -101,11 +101,10 @@ static tug_status check_params(const tug_sampler_params *p, int64_t n_vocab,
 }
 
 tug_sampler_params tug_sampler_defaults(const tug_model *model) {
-    const tug_model_info info = tug_model_get_info(model);
     return (tug_sampler_params){
-        .temperature = info.temperature,
-        .top_k = info.top_k,
-        .top_p = info.top_p,
+        .temperature = model->temperature,
+        .top_k = model->top_k,
+        .top_p = model->top_p,
         .repeat_penalty = 1.0f,
         .penalty_last_n = 64, /* what other engines look back on once a penalty is set */
     };

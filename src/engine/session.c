@@ -107,6 +107,7 @@ size_t tug_session_logits_bytes(const tug_session *s) {
 static tug_status create_parts(tug_session *s, const tug_session_params *p,
                                tug_err *err) {
     tug_kv_type type;
+    if (!s->model->be) return TUG_FAIL(err, TUG_ESTATE, "the model is not loaded");
     TUG_TRY(tug_model_kv_type(s->model, p->kv_type, &type, err));
     const tug_state_shape shape = tug_net_state_shape(&s->model->net, type);
     int64_t n_ctx = 0, n_batch = p->n_batch;

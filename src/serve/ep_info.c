@@ -32,9 +32,13 @@ static void empty_array(tug_json_writer *w, const char *name) {
 }
 
 void tug_ep_health(tug_serve *s, tug_http_exchange *x, tug_api api) {
-    (void)s;
     (void)api;
-    tug_serve_send(x, 200, "application/json", tug_str_of("{\"status\":\"ok\"}"));
+    if (s->degraded) {
+        tug_serve_send(x, 503, "application/json",
+                       tug_str_of("{\"status\":\"degraded\"}"));
+    } else {
+        tug_serve_send(x, 200, "application/json", tug_str_of("{\"status\":\"ok\"}"));
+    }
 }
 
 void tug_ep_unsupported(tug_serve *s, tug_http_exchange *x, tug_api api) {

@@ -276,6 +276,8 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
          (double)t->errors},
         {"canceled_total", "counter", "answers whose client left", (double)t->canceled},
         {"refused_total", "counter", "requests refused at the door", (double)t->refused},
+        {"gpu_failures_total", "counter", "times the GPU was given up",
+         (double)t->gpu_failures},
         {"prompt_tokens_total", "counter", "prompt tokens computed",
          (double)t->prompt_tokens},
         {"prompt_seconds_total", "counter", "seconds spent on them", t->prompt_s},

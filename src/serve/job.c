@@ -167,7 +167,8 @@ void tug_job_fail(tug_job *job, tug_status code, tug_str sentence) {
         tug_http_end_stream(job->exchange);
     } else {
         tug_serve_refuse(job->exchange, job->request.api,
-                         code == TUG_ECANCELED || code == TUG_ENOMEM
+                         code == TUG_ECANCELED || code == TUG_ENOMEM ||
+                                 code == TUG_EDEVICE
                              ? TUG_FAULT_UNAVAILABLE
                              : TUG_FAULT_INTERNAL,
                          sentence);

@@ -46,6 +46,12 @@ void tug_metrics_refused(tug_metrics *m) {
     (void)pthread_mutex_unlock(&m->lock);
 }
 
+void tug_metrics_gpu_failed(tug_metrics *m) {
+    (void)pthread_mutex_lock(&m->lock);
+    m->totals.gpu_failures++;
+    (void)pthread_mutex_unlock(&m->lock);
+}
+
 void tug_metrics_job(tug_metrics *m, const struct tug_job *job, const char *end) {
     tug_recent r = {.api = tug_api_name(job->request.api),
                     .end = end,

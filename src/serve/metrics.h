@@ -29,7 +29,7 @@ typedef struct tug_speed {
 } tug_speed;
 
 typedef struct tug_totals {
-    uint64_t requests, errors, canceled, refused;
+    uint64_t requests, errors, canceled, refused, gpu_failures;
     uint64_t prompt_tokens, cached_tokens, sampled_tokens; /* computed, not, written */
     double prompt_s, sampled_s;
 } tug_totals;
@@ -49,6 +49,7 @@ void tug_metrics_prefill(tug_metrics *m, int64_t n, double seconds);
 void tug_metrics_decode(tug_metrics *m, int64_t n, double seconds);
 void tug_metrics_job(tug_metrics *m, const struct tug_job *job, const char *end);
 void tug_metrics_refused(tug_metrics *m);
+void tug_metrics_gpu_failed(tug_metrics *m);
 
 /* Tokens a second over the last pieces; 0 before the first. */
 double tug_metrics_prefill_speed(tug_metrics *m);

@@ -1,7 +1,7 @@
 /* serve.h - a model behind the APIs that coding agents speak.  docs/SERVER.md is the map.
  *
  * OWNS  endpoints, queue, worker, prompt cache, metrics.
- * NOT   the model (borrowed), the process: signals and exit codes are the command's.
+ * NOT   the model (borrowed), the process: signals, exit codes, the terminal are the command's.
  *
  *     tug_serve_start(&server, &config, &err);
  *     ... tug_serve_port(server) ... wait for a signal ...
@@ -31,6 +31,12 @@ typedef struct tug_serve_config {
     uint64_t cache_bytes; /* ceiling of the conversations kept; 0: half of what is free */
     bool constrain;       /* calls and JSON are valid by construction */
     const char *script;   /* test builds: a file of answers, or NULL */
+
+    /* How to load the model again, for the CPU, when its GPU fails; NULL: then requests
+     * end with errors until the server is started anew. */
+    const tug_model_params *reload;    /* borrowed */
+    void (*say)(void *, const char *); /* a sentence for whoever runs the server, on */
+    void *say_ud;                      /* the worker's thread; may be NULL */
 } tug_serve_config;
 
 TUG_NODISCARD tug_status tug_serve_start(tug_serve **out, const tug_serve_config *config,

@@ -40,8 +40,10 @@ struct tug_serve {
 
     pthread_t worker, pulse;
     bool have_worker, have_pulse, have_locks;
-    tug_prompt_cache *cache;            /* the worker's, once it runs */
-    tug_job *in_step;                   /* the worker's: whose piece is computed */
+    tug_prompt_cache *cache; /* the worker's, once it runs; NULL: no model */
+    tug_err gpu_failure;     /* the worker's; code TUG_OK: none, or recovered from */
+    _Atomic bool degraded;   /* there is no model, for now or for good */
+    tug_job *in_step;        /* the worker's: whose piece is computed */
     tug_prompt_cache_stats cache_stats; /* of a moment ago, under `lock` */
     tug_streaming streaming;            /* the same */
     tug_expert_memory expert_memory;    /* the same */
@@ -61,6 +63,13 @@ void tug_serve_remove(tug_serve *s, tug_job *job);
 
 /* Ends all jobs with the news that the server stops; on the worker, or after it. */
 void tug_worker_cancel_all(tug_serve *s);
+/* Ends one with an error; it is gone after it.  The worker's. */
+void tug_worker_fail_job(tug_job *job, const tug_err *err);
+
+/* Makes the prompt cache: sessions of n_ctx tokens, 0: as the model and memory are. */
+TUG_NODISCARD tug_status tug_serve_make_cache(tug_serve *s, int64_t n_ctx, tug_err *err);
+/* gpu_failure is a new one: ends what ran on it, loads the model for the CPU. */
+void tug_serve_leave_gpu(tug_serve *s);
 
 /* The threads.  ud is the tug_serve. */
 void *tug_worker_main(void *ud);

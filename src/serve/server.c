@@ -95,23 +95,27 @@ static tug_status make_locks(tug_serve *s, tug_err *err) {
     return TUG_OK;
 }
 
-static tug_status make_parts(tug_serve *s, tug_err *err) {
-    if (s->config.cache_bytes == 0) {
-        s->config.cache_bytes =
-            s->info.streamed ? s->info.session_bytes : tug_memory_available() / 2;
+tug_status tug_serve_make_cache(tug_serve *s, int64_t n_ctx, tug_err *err) {
+    uint64_t ceiling = s->config.cache_bytes;
+    if (ceiling == 0) {
+        ceiling = s->info.streamed ? s->info.session_bytes : tug_memory_available() / 2;
     }
-    const tug_prompt_cache_params cache = {.ceiling_bytes = s->config.cache_bytes,
+    const tug_prompt_cache_params cache = {.ceiling_bytes = ceiling,
                                            .max_sessions = s->config.n_sessions,
-                                           .n_ctx = s->config.n_ctx,
+                                           .n_ctx = n_ctx,
                                            .n_batch = s->config.n_batch,
                                            .kv_type = s->config.kv_type,
                                            .on_prefill = tug_worker_on_prefill,
                                            .ud = s};
+    return tug_prompt_cache_create(&s->cache, s->config.model, &cache, err);
+}
+
+static tug_status make_parts(tug_serve *s, tug_err *err) {
     TUG_TRY(make_locks(s, err));
     TUG_TRY(tug_encoder_create(&s->encoder, s->vocab, err));
     TUG_TRY(tug_replay_create(&s->replay, 0, 0, err));
     if (s->config.script) TUG_TRY(tug_script_load(s, s->config.script, err));
-    TUG_TRY(tug_prompt_cache_create(&s->cache, s->config.model, &cache, err));
+    TUG_TRY(tug_serve_make_cache(s, s->config.n_ctx, err));
     s->config.n_sessions = tug_prompt_cache_n_sessions(s->cache);
     s->n_ctx = tug_prompt_cache_n_ctx(s->cache);
     s->cache_stats = tug_prompt_cache_get_stats(s->cache);
@@ -197,7 +201,7 @@ void tug_serve_stop(tug_serve **server) {
     tug_http_server *http = s->http;
     if (http) tug_http_stop(&http);
     /* A request that was being checked while the worker ended. */
-    if (s->cache) tug_worker_cancel_all(s);
+    if (s->have_locks) tug_worker_cancel_all(s);
     tug_prompt_cache_destroy(&s->cache);
     tug_replay_destroy(&s->replay);
     tug_encoder_destroy(&s->encoder);

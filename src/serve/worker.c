@@ -31,6 +31,10 @@ static tug_status start(tug_job *job, tug_err *err) {
                                   .reuse = job->request.cache_prompt,
                                   .space = tug_http_key(job->exchange),
                                   .hint = job->request.session};
+    if (!s->cache) {
+        *err = s->gpu_failure;
+        return err->code;
+    }
     TUG_TRY(tug_prompt_cache_take(s->cache, &want, &job->lease, err));
     job->n_cached = job->n_done = job->lease.n_reused;
     job->started = tug_now();
@@ -174,6 +178,23 @@ bool tug_worker_on_prefill(void *ud, uint64_t done, uint64_t total) {
     return !s->in_step || !tug_http_gone(s->in_step->exchange);
 }
 
+void tug_worker_fail_job(tug_job *job, const tug_err *err) {
+    const bool left = err->code == TUG_ECANCELED;
+    tug_metrics_job(&job->serve->metrics, job, left ? "canceled" : "error");
+    tug_job_fail(job, err->code, tug_str_of(err->msg));
+    end_job(job);
+}
+
+/* What the GPU failed at is told to all that ran on it, this one among them. */
+static void end_step(tug_job *job, const tug_err *err) {
+    tug_serve *s = job->serve;
+    if (err->code == TUG_EDEVICE && s->cache) {
+        s->gpu_failure = *err;
+    } else {
+        tug_worker_fail_job(job, err);
+    }
+}
+
 static void step(tug_job *job, bool shared) {
     tug_err err;
     bool done = false;
@@ -196,10 +217,7 @@ static void step(tug_job *job, bool shared) {
         job->serve->in_step = NULL;
     }
     if (status != TUG_OK) {
-        const bool left = status == TUG_ECANCELED;
-        tug_metrics_job(&job->serve->metrics, job, left ? "canceled" : "error");
-        tug_job_fail(job, err.code, tug_str_of(err.msg));
-        end_job(job);
+        end_step(job, &err);
     } else if (done) {
         tug_metrics_job(&job->serve->metrics, job, end_name(job->end));
         send_whole(job);
@@ -282,13 +300,18 @@ void *tug_worker_main(void *ud) {
             choose(s, &r);
         }
         const bool stopping = s->stopping;
-        s->cache_stats = tug_prompt_cache_get_stats(s->cache);
+        if (s->cache) s->cache_stats = tug_prompt_cache_get_stats(s->cache);
         s->streaming = tug_model_streaming(s->config.model);
         s->expert_memory = tug_model_expert_memory(s->config.model);
         (void)tug_model_gpu_now(s->config.model, false, &s->gpu);
         (void)pthread_mutex_unlock(&s->lock);
         if (stopping) break;
-        for (int i = 0; i < r.n; i++) step(r.job[i], r.decoding || r.n > 1);
+        for (int i = 0; i < r.n; i++) {
+            step(r.job[i], r.decoding || r.n > 1);
+            if (s->gpu_failure.code == TUG_OK || !s->cache) continue;
+            tug_serve_leave_gpu(s);
+            break; /* others of r may have ended */
+        }
     }
     tug_worker_cancel_all(s);
     return NULL;

@@ -15,6 +15,7 @@ extern "C" {
  *   devices=1 cc=86 driver=12000 vram=SIZE (K, M, G) others=SIZE (VRAM that others hold)
  *   schedule=immediate | deferred | random:SEED      order=forward | reversed
  *   fail=N:CODE   the N-th driver call from now returns CODE; 700 and 719 stay
+ *   lost=FILE      launches fail and the device stays lost from when there is such a file
  *   watchdog=SECONDS   of a stream that waits for a value (20)
  * Unknown ones end the process. */
 void tug_emu_configure(const char *options);

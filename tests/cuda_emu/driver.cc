@@ -7,6 +7,7 @@
 #include <cstring>
 #include <set>
 #include <string>
+#include <unistd.h>
 
 #include "cuda_emu/control.h"
 #include "cuda_emu/queue.h"
@@ -40,6 +41,7 @@ size_t n_graphs;
 unsigned long n_calls, fail_at;
 tug_cu_result fail_code, sticky;
 bool has_failed;
+std::string lost_file;
 CUctx_st *current;
 
 enum { SHARED_DEFAULT = 48 << 10, SHARED_OPTIN = 99 << 10 };
@@ -84,6 +86,8 @@ void set_option(const std::string &key, const std::string &value) {
         fail_code =
             colon == std::string::npos ? TUG_CU_UNKNOWN : atoi(value.c_str() + colon + 1);
         has_failed = false;
+    } else if (key == "lost") {
+        lost_file = value;
     } else {
         broken("unknown option %s=%s", key.c_str(), value.c_str());
     }
@@ -101,6 +105,14 @@ void configure(const char *text) {
     }
 }
 
+// A kernel that went wrong takes the context with it.
+void fail_with(tug_cu_result code) {
+    has_failed = true;
+    if (code != TUG_CU_ILLEGAL_ADDRESS && code != TUG_CU_LAUNCH_FAILED) return;
+    sticky = code;
+    drop_all();
+}
+
 // Every function begins with one: counts the call, makes it fail if it is its turn, opens
 // device memory, lets the streams go on.
 class call {
@@ -113,14 +125,12 @@ class call {
             configured = true;
             if (getenv("TUG_EMU")) configure(getenv("TUG_EMU"));
         }
+        if (!sticky && !lost_file.empty() && ::access(lost_file.c_str(), F_OK) == 0) {
+            fail_with(TUG_CU_LAUNCH_FAILED);
+        }
         if (++n_calls == fail_at) {
-            has_failed = true;
             failure = fail_code;
-            if (fail_code == TUG_CU_ILLEGAL_ADDRESS ||
-                fail_code == TUG_CU_LAUNCH_FAILED) {
-                sticky = fail_code;
-                drop_all();
-            }
+            fail_with(fail_code);
         } else if (sticky) {
             failure = sticky;
         } else if (needs_context && !started) {

@@ -145,6 +145,7 @@ uintptr_t device_alloc(size_t bytes, size_t limit) {
     mprotect(p, pages, PROT_NONE);
     note_fresh(a.at, inside);
     live[a.at] = a;
+    opened.reserve(live.size()); // the handler of a signal must not allocate
     return a.at;
 }
 

@@ -1,0 +1,445 @@
+#!/usr/bin/env python3
+"""The two protocols between GPU and CPU, explored: every order of steps in small worlds.
+
+    tests/cuda/protocols.py [--larger]
+
+HANDOFF  The device's stream and the CPU lane of a pass, as in backend_cuda_handoff.c: words
+         `there` and `back`, pinned buffers, a pass that is recorded or enqueued layer by layer,
+         a CPU lane that fails in the middle, a device that is lost at any moment.
+SLOTS    The table of experts, as in backend_cuda_slots.c: newcomers that set out and land,
+         through a half of the carrier, while passes run; compute stream, copy stream, events.
+
+A world is a function that gives the steps of a state.  Wrong are: an assertion that fails in a
+step; a state from which no end can be reached without an accident (all who wait, wait for ever).  Then each world
+is broken on purpose, in every way of its list of mistakes, and must be found wrong.
+
+Steps are atomic and seen by all in one order: whether a store is seen early or late is not
+modelled (the code has release and acquire, the kernel a fence).
+"""
+import itertools
+import sys
+from collections import namedtuple
+
+
+class Wrong(Exception):
+    """What must not happen, in words."""
+
+
+def need(condition, text):
+    if not condition:
+        raise Wrong(text)
+
+
+def explore(world):
+    """Visits every state; returns (states, ends), or raises Wrong."""
+    start = world.start()
+    before, todo, ends = {start: []}, [start], []
+    while todo:
+        state = todo.pop()
+        if world.is_end(state):
+            ends.append(state)
+        nexts, accidents = world.steps(state), world.accidents(state)
+        for n in nexts + accidents:
+            if n not in before:
+                before[n] = []
+                todo.append(n)
+        for n in nexts:
+            before[n].append(state)
+    # Backwards from the ends: what is not met cannot end.
+    met, todo = set(ends), list(ends)
+    while todo:
+        for state in before[todo.pop()]:
+            if state not in met:
+                met.add(state)
+                todo.append(state)
+    for state in before:
+        need(state in met, f"no end can be reached from {state}")
+    return len(before), len(ends)
+
+
+# ---- handoff ---------------------------------------------------------------------------------
+
+ALL = 99  # more than any handoff's number: what releases every wait
+H = namedtuple("H", "number queue busy there back buffers total lost lane layer result")
+
+
+class Handoff:
+    """number: of the pass.  queue: the stream.  busy: what the device reads or writes now.
+    buffers: (pass, layer) whose ids, weights and x lie there.  total: whose sum does.  lane: what
+    the CPU does, `layer` for which.  result: of passes so far."""
+
+    MISTAKES = [
+        "the device does not wait for the sum", "words are not reset", "only `there` is reset",
+        "`back` comes before the sum", "`there` comes before the buffers",
+        "a pass that fails releases nobody", "a pass that fails does not wait for the stream",
+        "nobody asks whether the device lives", "all layers have one number",
+        "the last layer is not answered", "a layer without handoff is answered",
+        "the CPU answers what it has not seen", "the sum goes back without a word",
+    ]
+
+    def __init__(self, layers, recorded, n_pass, may_fail, mistake=None):
+        self.layers, self.recorded, self.n_pass = layers, recorded, n_pass
+        self.may_fail, self.mistake = may_fail, mistake
+        self.hand = [i for i, hand in enumerate(layers) if hand]
+
+    def is_(self, mistake):
+        return self.mistake == mistake
+
+    def value(self, layer):
+        """The number of a layer's handoff."""
+        return 1 if self.is_("all layers have one number") else self.hand.index(layer) + 1
+
+    def ops(self, number, layer):
+        """What a layer enqueues."""
+        if layer not in self.hand:
+            return (("hits", number, layer),)
+        send = (("write", number, layer), ("there", number, layer))
+        if self.is_("`there` comes before the buffers"):
+            send = send[::-1]
+        wait = () if self.is_("the device does not wait for the sum") else (("wait", number, layer),)
+        return (*send, ("hits", number, layer), *wait, ("add", number, layer))
+
+    def start(self):
+        return H(0, (), None, 0, 0, None, None, False, "begin", 0, ())
+
+    def is_end(self, s):
+        return s.lane == "end"
+
+    def steps(self, s):
+        return self.device(s) + self.cpu(s)
+
+    def accidents(self, s):
+        out = []
+        if self.may_fail and not s.lost and s.lane != "end":
+            out.append(s._replace(lost=True, queue=(), busy=None))
+        if self.may_fail and s.lane == "compute":
+            out.append(s._replace(lane="fail"))  # an expert cannot be read from the file
+        return out
+
+    # the device
+
+    def device(self, s):
+        if s.lost or not s.queue:
+            return []
+        (what, number, layer), rest = s.queue[0], s.queue[1:]
+        if s.busy:
+            return [s._replace(busy=None, queue=rest)]
+        if what == "write":
+            need(s.lane not in ("compute", "told"), f"ids of layer {layer} are written while the CPU reads others")
+            return [s._replace(busy="buffers", buffers=(number, layer))]
+        if what == "there":
+            return [s._replace(there=self.value(layer), queue=rest)]
+        if what == "wait":
+            return [s._replace(queue=rest)] if s.back >= self.value(layer) else []
+        if what == "add":
+            need(s.total == (number, layer) or s.back == ALL, f"layer {layer} of pass {number} adds {s.total}")
+            return [s._replace(busy="total")]
+        return [s._replace(queue=rest)]
+
+    # the CPU lane
+
+    def cpu(self, s):
+        step = getattr(self, "lane_" + s.lane, None)
+        return step(s) if step else []
+
+    def lane_begin(self, s):
+        if s.number == self.n_pass:
+            return [s._replace(lane="end")]
+        need(s.lost or not s.queue, f"pass {s.number} resets the words while the stream runs")
+        there = s.there if self.is_("words are not reset") else 0
+        back = s.back if self.mistake in ("words are not reset", "only `there` is reset") else 0
+        queue = ()
+        if self.recorded and not s.lost:
+            queue = tuple(op for i in range(len(self.layers)) for op in self.ops(s.number, i))
+        return [s._replace(there=there, back=back, queue=queue, lane="layer", layer=0)]
+
+    def lane_layer(self, s):
+        """Enqueues a layer, or comes to the next that wants an answer."""
+        if s.layer == len(self.layers):
+            return [s._replace(lane="finish")]
+        if not self.recorded and not s.lost:
+            s = s._replace(queue=s.queue + self.ops(s.number, s.layer))
+        asked = s.layer in self.hand
+        if self.is_("a layer without handoff is answered"):
+            asked = True
+        if self.is_("the last layer is not answered") and s.layer == self.hand[-1]:
+            asked = False
+        return [s._replace(lane="look") if asked else s._replace(layer=s.layer + 1)]
+
+    def lane_look(self, s):
+        number = self.value(s.layer) if s.layer in self.hand else ALL
+        if s.there >= number or self.is_("the CPU answers what it has not seen"):
+            return [s._replace(lane="read")]
+        # An idle device will not send any more: told apart from one that has sent just now.
+        gone = s.lost or (not s.queue and s.there < number)
+        if gone and not self.is_("nobody asks whether the device lives"):
+            need(s.lost, f"the CPU waits for layer {s.layer}, which nobody sends")
+            return [s._replace(lane="fail")]
+        return []
+
+    def lane_read(self, s):
+        need(s.lost or s.buffers == (s.number, s.layer), f"the CPU reads {s.buffers} for layer {s.layer} of pass {s.number}")
+        need(s.lost or s.busy != "buffers", "the CPU reads what is being written")
+        return [s._replace(lane="compute")]
+
+    def lane_compute(self, s):
+        if self.is_("`back` comes before the sum"):
+            return [s._replace(lane="told", back=self.value(s.layer))]
+        need(s.busy != "total", "the CPU writes a sum while the device adds the one before")
+        return [s._replace(lane="told", total=(s.number, s.layer))]
+
+    def lane_told(self, s):
+        if self.is_("`back` comes before the sum"):
+            return [s._replace(lane="layer", layer=s.layer + 1, total=(s.number, s.layer))]
+        back = s.back if self.is_("the sum goes back without a word") else self.value(s.layer)
+        return [s._replace(lane="layer", layer=s.layer + 1, back=back)]
+
+    def lane_fail(self, s):
+        back = s.back if self.is_("a pass that fails releases nobody") else ALL
+        return [s._replace(lane="give_up", back=back)]
+
+    def lane_give_up(self, s):
+        if not s.lost and s.queue and not self.is_("a pass that fails does not wait for the stream"):
+            return []
+        return [s._replace(lane="begin", number=s.number + 1, result=s.result + ("failed",))]
+
+    def lane_finish(self, s):
+        """The wait at the end of a pass, which a lost device ends with its failure."""
+        if s.lost:
+            return [s._replace(lane="begin", number=s.number + 1, result=s.result + ("failed",))]
+        if s.queue:
+            return []
+        return [s._replace(lane="begin", number=s.number + 1, result=s.result + ("done",))]
+
+
+# ---- slots -------------------------------------------------------------------------------------
+
+S = namedtuple("S", "n_pass compute copy busy table slot half here in_slot coming seat event ahead")
+
+
+class Slots:
+    """table, slot, half: the device's: slot of each expert or None; whose matrices lie in a slot or
+    a half of the carrier, "mixed" while they are written.  here, in_slot, coming, seat: the host's.
+    event: what each half's events were recorded and done.  compute, copy: the streams."""
+
+    MISTAKES = [
+        "the loser's entry stays", "the loser stays in the mirror", "the mirror changes when a newcomer sets out",
+        "the entry is published a pass late", "the slot is filled in the copy stream",
+        "nobody asks whether the copy is done", "the copy does not wait for the half",
+        "entries change in the copy stream", "two may wish for one slot", "one may come twice",
+        "the newcomer is not in the mirror",
+    ]
+
+    def __init__(self, n_expert, n_slot, n_half, n_pass, n_routed, runs_ahead, mistake=None):
+        self.n_expert, self.n_slot, self.n_half = n_expert, n_slot, n_half
+        self.n_pass, self.n_routed, self.runs_ahead = n_pass, n_routed, runs_ahead
+        self.mistake = mistake
+
+    def is_(self, mistake):
+        return self.mistake == mistake
+
+    def start(self):
+        table = tuple(e if e < self.n_slot else None for e in range(self.n_expert))
+        return S(0, (), (), None, table, tuple(range(self.n_slot)), (None,) * self.n_half,
+                 tuple(t is not None for t in table), tuple(range(self.n_slot)), (False,) * self.n_expert,
+                 (None,) * self.n_half, ((0, 0, 0, 0),) * self.n_half, 0)
+
+    def is_end(self, s):
+        if s.n_pass < self.n_pass or s.compute or s.copy:
+            return False
+        for slot, expert in enumerate(s.in_slot):
+            if expert is not None:
+                need(s.slot[slot] == expert and s.table[expert] == slot and s.here[expert],
+                     f"at the end slot {slot} is said to hold {expert}: {s}")
+        return True
+
+    def steps(self, s):
+        return self.run_compute(s) + self.run_copy(s) + self.begin_pass(s)
+
+    def accidents(self, s):
+        return []
+
+    # events of a half: (used recorded, used done, arrived recorded, arrived done), counted
+
+    def note(self, s, half, which):
+        counts = list(s.event[half])
+        counts[which] += 1
+        return s._replace(event=put(s.event, half, tuple(counts)))
+
+    # the device
+
+    def run_compute(self, s):
+        if not s.compute:
+            return []
+        op, rest = s.compute[0], s.compute[1:]
+        if op[0] == "edit":
+            return [s._replace(table=put(s.table, op[1], op[2]), compute=rest)]
+        if op[0] == "used":
+            return [self.note(s._replace(compute=rest), op[1], 1)]
+        if op[0] == "fill":
+            return [self.fill(s, op, compute=rest)]
+        return [self.run_pass(s, op, rest)]
+
+    def fill(self, s, op, **rest):
+        """A kernel makes a slot from a half: two steps."""
+        _, half, slot, expert = op
+        need(s.half[half] == expert, f"slot {slot} is filled with {s.half[half]}, not {expert}")
+        if s.busy != op:
+            return s._replace(busy=op, slot=put(s.slot, slot, "mixed"))
+        return s._replace(busy=None, slot=put(s.slot, slot, expert), **rest)
+
+    def run_pass(self, s, op, rest):
+        """The kernels of a pass read the table; what the CPU computes was decided by the mirror."""
+        _, routed, by_cpu = op
+        for e in routed:
+            at = s.table[e]
+            if at is not None:
+                need(s.slot[at] == e, f"expert {e} is computed from {s.slot[at]}")
+            need((at is not None) != (e in by_cpu),
+                 f"expert {e} is computed by {'both' if at is not None else 'nobody'}")
+        return s._replace(compute=rest, ahead=s.ahead - 1)
+
+    def run_copy(self, s):
+        if not s.copy:
+            return []
+        op, rest = s.copy[0], s.copy[1:]
+        if op[0] == "after":
+            return [s._replace(copy=rest)] if s.event[op[1]][1] >= op[2] else []
+        if op[0] == "edit":
+            return [s._replace(table=put(s.table, op[1], op[2]), copy=rest)]
+        if op[0] == "arrived":
+            return [self.note(s._replace(copy=rest), op[1], 3)]
+        if op[0] == "fill":
+            return [self.fill(s, op, copy=rest)]
+        _, half, expert = op
+        if s.half[half] != "mixed":
+            return [s._replace(half=put(s.half, half, "mixed"))]
+        return [s._replace(half=put(s.half, half, expert), copy=rest)]
+
+    # the host, between passes
+
+    def begin_pass(self, s):
+        if s.n_pass == self.n_pass or s.ahead > self.runs_ahead:
+            return []
+        out, s = [], self.land_all(s)
+        for wishes in self.wishes(s):
+            now = s
+            for half, wish in zip([h for h in range(self.n_half) if s.seat[h] is None], wishes):
+                now = self.depart(now, half, *wish)
+            for routed in itertools.combinations(range(self.n_expert), self.n_routed):
+                by_cpu = frozenset(e for e in routed if not now.here[e])
+                out.append(now._replace(n_pass=now.n_pass + 1, ahead=now.ahead + 1,
+                                        compute=now.compute + (("pass", routed, by_cpu),)))
+        return out
+
+    def edit(self, s, expert, slot):
+        if self.is_("entries change in the copy stream"):
+            return s._replace(copy=s.copy + (("edit", expert, slot),))
+        return s._replace(compute=s.compute + (("edit", expert, slot),))
+
+    def land_all(self, s):
+        for half in range(self.n_half):
+            if s.seat[half] is None:
+                continue
+            _, _, recorded, done = s.event[half]
+            if done >= recorded or self.is_("nobody asks whether the copy is done"):
+                s = self.land(s, half)
+        return s
+
+    def land(self, s, half):
+        expert, slot = s.seat[half]
+        fill = ("fill", half, slot, expert)
+        if self.is_("the slot is filled in the copy stream"):
+            s = s._replace(copy=s.copy + (fill,))
+        else:
+            s = s._replace(compute=s.compute + (fill,))
+        if not self.is_("the entry is published a pass late"):
+            s = self.edit(s, expert, slot)
+        here = s.here if self.is_("the newcomer is not in the mirror") else put(s.here, expert, True)
+        return s._replace(here=here, coming=put(s.coming, expert, False),
+                          in_slot=put(s.in_slot, slot, expert), seat=put(s.seat, half, None))
+
+    def wishes(self, s):
+        """Any policy: every choice of newcomers and slots that it could make."""
+        free = sum(seat is None for seat in s.seat)
+        twice = self.is_("one may come twice")
+        new = [e for e in range(self.n_expert) if not s.here[e] and (twice or not s.coming[e])]
+        shared = self.is_("two may wish for one slot")
+        old = [i for i in range(self.n_slot) if s.in_slot[i] is not None or shared]
+        pairs = list(itertools.product(new, old))
+        out = [()]
+        for n in range(1, free + 1):
+            for some in itertools.permutations(pairs, n):
+                if len({e for e, _ in some}) == n and (shared or len({i for _, i in some}) == n):
+                    out.append(some)
+        return out
+
+    def depart(self, s, half, expert, slot):
+        old = s.in_slot[slot]
+        if old is not None:
+            if not self.is_("the loser's entry stays"):
+                s = self.edit(s, old, None)
+            if not self.is_("the loser stays in the mirror"):
+                s = s._replace(here=put(s.here, old, False))
+        if self.is_("the mirror changes when a newcomer sets out"):
+            s = s._replace(here=put(s.here, expert, True))
+        s = self.note(s._replace(compute=s.compute + (("used", half),)), half, 0)
+        wait = () if self.is_("the copy does not wait for the half") else (("after", half, s.event[half][0]),)
+        s = self.note(s._replace(copy=s.copy + wait + (("copy", half, expert), ("arrived", half))), half, 2)
+        return s._replace(in_slot=put(s.in_slot, slot, None), coming=put(s.coming, expert, True),
+                          seat=put(s.seat, half, (expert, slot)))
+
+
+def put(t, i, value):
+    return t[:i] + (value,) + t[i + 1:]
+
+
+# ---- all of it -----------------------------------------------------------------------------------
+
+def handoff_worlds(larger):
+    shapes = [(True,), (True, True), (True, False, True), (False, True, True)]
+    for layers in shapes + ([(True, True, False, True, True)] if larger else []):
+        for recorded, may_fail in itertools.product((False, True), repeat=2):
+            yield Handoff, (layers, recorded, 4 if larger else 3, may_fail)
+
+
+def slot_worlds(larger):
+    #        experts, slots, halves, passes, routed, runs ahead
+    sizes = [(2, 1, 1, 5, 1, 0), (3, 1, 1, 4, 2, 1), (3, 2, 1, 4, 1, 0), (3, 2, 2, 3, 2, 0), (4, 2, 2, 3, 1, 1)]
+    for size in sizes + ([(4, 2, 1, 5, 2, 1), (4, 2, 2, 4, 2, 1)] if larger else []):
+        yield Slots, size
+
+
+def is_found(worlds, mistake):
+    """In which of its worlds the mistake shows, in words; None: in none."""
+    for kind, args in worlds:
+        try:
+            explore(kind(*args, mistake=mistake))
+        except Wrong as why:
+            return str(why).split("(", maxsplit=1)[0]
+    return None
+
+
+def main():
+    larger, passed, failed = "--larger" in sys.argv[1:], 0, 0
+    for worlds in (list(handoff_worlds(larger)), list(slot_worlds(larger))):
+        n_state = n_end = 0
+        for kind, args in worlds:
+            try:
+                states, ends = explore(kind(*args))
+                need(ends > 0, "there is no end")
+                n_state, n_end, passed = n_state + states, n_end + ends, passed + 1
+            except Wrong as why:
+                failed += 1
+                print(f"FAILED {kind.__name__}{args}: {why}")
+        print(f"{kind.__name__}: {len(worlds)} worlds, {n_state} states, {n_end} ends")
+        for mistake in kind.MISTAKES:
+            why = is_found(worlds, mistake)
+            passed, failed = passed + (why is not None), failed + (why is None)
+            print(f"  {mistake}: {why}" if why else f"FAILED not noticed: {mistake}")
+    print(f"protocols: {passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

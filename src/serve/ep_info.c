@@ -139,22 +139,21 @@ void tug_ep_model(tug_serve *s, tug_http_exchange *x, tug_api api) {
 
 /* ---- properties ---------------------------------------------------------------------- */
 
-/* null: the CPU alone. */
+/* null: the CPU alone.  The name goes with a GPU that fails, so all under the lock. */
 static void write_gpu(tug_json_writer *w, tug_serve *s) {
     (void)pthread_mutex_lock(&s->lock);
-    const tug_gpu_now g = s->gpu;
-    (void)pthread_mutex_unlock(&s->lock);
     key(w, "gpu");
-    if (!s->info.gpu) {
+    if (s->info.gpu) {
+        tug_json_begin_object(w);
+        text(w, "name", s->info.gpu);
+        number(w, "vram_budget", (int64_t)s->gpu.vram_budget);
+        number(w, "vram_used", (int64_t)s->gpu.vram_used);
+        number(w, "experts", s->info.n_experts_on_gpu);
+        tug_json_end_object(w);
+    } else {
         tug_json_write_null(w);
-        return;
     }
-    tug_json_begin_object(w);
-    text(w, "name", s->info.gpu);
-    number(w, "vram_budget", (int64_t)g.vram_budget);
-    number(w, "vram_used", (int64_t)g.vram_used);
-    number(w, "experts", s->info.n_experts_on_gpu);
-    tug_json_end_object(w);
+    (void)pthread_mutex_unlock(&s->lock);
 }
 
 void tug_ep_props(tug_serve *s, tug_http_exchange *x, tug_api api) {

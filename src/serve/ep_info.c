@@ -139,18 +139,21 @@ void tug_ep_model(tug_serve *s, tug_http_exchange *x, tug_api api) {
 
 /* ---- properties ---------------------------------------------------------------------- */
 
-/* null: the CPU alone.  The server's lock is held: a GPU that fails goes, and its name with it. */
-static void write_gpu(tug_json_writer *w, const tug_serve *s) {
-    if (!s->info.gpu) {
+/* null: the CPU alone.  The name goes with a GPU that fails, so all under the lock. */
+static void write_gpu(tug_json_writer *w, tug_serve *s) {
+    (void)pthread_mutex_lock(&s->lock);
+    key(w, "gpu");
+    if (s->info.gpu) {
+        tug_json_begin_object(w);
+        text(w, "name", s->info.gpu);
+        number(w, "vram_budget", (int64_t)s->gpu.vram_budget);
+        number(w, "vram_used", (int64_t)s->gpu.vram_used);
+        number(w, "experts", s->info.n_experts_on_gpu);
+        tug_json_end_object(w);
+    } else {
         tug_json_write_null(w);
-        return;
     }
-    tug_json_begin_object(w);
-    text(w, "name", s->info.gpu);
-    number(w, "vram_budget", (int64_t)s->gpu.vram_budget);
-    number(w, "vram_used", (int64_t)s->gpu.vram_used);
-    number(w, "experts", s->info.n_experts_on_gpu);
-    tug_json_end_object(w);
+    (void)pthread_mutex_unlock(&s->lock);
 }
 
 void tug_ep_props(tug_serve *s, tug_http_exchange *x, tug_api api) {
@@ -185,10 +188,7 @@ void tug_ep_props(tug_serve *s, tug_http_exchange *x, tug_api api) {
     truth(&w, "audio", false);
     tug_json_end_object(&w);
     text(&w, "build_info", s->config.version);
-    key(&w, "gpu");
-    (void)pthread_mutex_lock(&s->lock);
     write_gpu(&w, s);
-    (void)pthread_mutex_unlock(&s->lock);
     tug_json_end_object(&w);
     tug_serve_send_json(x, &body);
 }

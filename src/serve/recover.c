@@ -41,6 +41,7 @@ static void forget_gpu(tug_serve *s) {
     s->info.gpu = NULL;
     s->info.vram_bytes = s->info.vram_used = 0;
     s->info.n_experts_on_gpu = 0;
+    s->gpu = (tug_gpu_now){0};
     (void)pthread_mutex_unlock(&s->lock);
 }
 

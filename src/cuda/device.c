@@ -34,16 +34,17 @@ struct tug_device {
     tug_err failure; /* the first; code TUG_OK: none */
     bool capturing;
     tug_err capture_failure; /* the same, of the graph that is captured */
+    tug_device_counters before_capture;
+};
+
+struct tug_device_graph {
+    tug_cu_graph_exec exec;
+    tug_device_counters work; /* of one launch; no peak */
 };
 
 /* An event is the driver's, under a type of ours. */
 static tug_cu_event cu_event(tug_device_event *e) {
     return (tug_cu_event)(void *)e;
-}
-
-/* The same of a graph. */
-static tug_cu_graph_exec cu_graph(tug_device_graph *g) {
-    return (tug_cu_graph_exec)(void *)g;
 }
 
 static tug_cu_ptr address(const void *p) {
@@ -401,6 +402,12 @@ void tug_device_copy(tug_device *d, tug_device_stream s, void *dst, const void *
          "a copy in it");
 }
 
+void tug_device_count(tug_device *d, size_t in_bytes, size_t out_bytes) {
+    if (!ready(d)) return;
+    d->counters.in_bytes += in_bytes;
+    d->counters.out_bytes += out_bytes;
+}
+
 void tug_device_clear(tug_device *d, tug_device_stream s, void *dst, size_t bytes) {
     if (bytes == 0 || !ready(d)) return;
     keep(d, d->cu.cuMemsetD8Async(address(dst), 0, bytes, d->stream[s]),
@@ -470,6 +477,7 @@ tug_status tug_device_poll(tug_device *d, tug_device_stream s, bool *done, tug_e
 void tug_device_capture(tug_device *d) {
     TUG_CHECK(!d->capturing);
     d->capture_failure.code = TUG_OK;
+    d->before_capture = d->counters;
     d->capturing = true;
     if (!ready(d)) return;
     keep(d,
@@ -491,29 +499,53 @@ static tug_status end_capture(tug_device *d, tug_cu_graph *graph, tug_err *err) 
     return checked(d, r, "capturing a graph", err);
 }
 
+/* What was counted since the capture began did not run: it is the graph's. */
+static tug_device_counters take_counters(tug_device *d) {
+    const tug_device_counters before = d->before_capture;
+    const tug_device_counters work = {.in_bytes = d->counters.in_bytes - before.in_bytes,
+                                      .out_bytes =
+                                          d->counters.out_bytes - before.out_bytes,
+                                      .launches = d->counters.launches - before.launches};
+    d->counters.in_bytes = before.in_bytes;
+    d->counters.out_bytes = before.out_bytes;
+    d->counters.launches = before.launches;
+    return work;
+}
+
 tug_status tug_device_end_capture(tug_device *d, tug_device_graph **out, tug_err *err) {
     tug_cu_graph graph = NULL;
-    tug_cu_graph_exec exec = NULL;
     TUG_CHECK(d->capturing);
     *out = NULL;
+    tug_device_graph *g = tug_alloc_zero(sizeof *g);
     tug_status s = end_capture(d, &graph, err);
+    const tug_device_counters work = take_counters(d);
+    if (s == TUG_OK && !g) s = TUG_FAIL(err, TUG_ENOMEM, "out of memory for a graph");
     if (s == TUG_OK) {
-        s = checked(d, d->cu.cuGraphInstantiateWithFlags(&exec, graph, 0),
+        s = checked(d, d->cu.cuGraphInstantiateWithFlags(&g->exec, graph, 0),
                     "making a graph", err);
     }
     if (graph) (void)d->cu.cuGraphDestroy(graph);
-    if (s == TUG_OK) *out = (void *)exec;
-    return s;
+    if (s != TUG_OK) {
+        tug_free(g);
+        return s;
+    }
+    g->work = work;
+    *out = g;
+    return TUG_OK;
 }
 
 void tug_device_launch_graph(tug_device *d, tug_device_graph *g) {
     if (!ready(d)) return;
-    keep(d, d->cu.cuGraphLaunch(cu_graph(g), d->stream[TUG_STREAM_COMPUTE]), "a graph");
+    d->counters.in_bytes += g->work.in_bytes;
+    d->counters.out_bytes += g->work.out_bytes;
+    d->counters.launches += g->work.launches;
+    keep(d, d->cu.cuGraphLaunch(g->exec, d->stream[TUG_STREAM_COMPUTE]), "a graph");
 }
 
 void tug_device_graph_destroy(tug_device *d, tug_device_graph **g) {
     if (!*g) return;
     (void)enter(d);
-    (void)d->cu.cuGraphExecDestroy(cu_graph(*g));
+    (void)d->cu.cuGraphExecDestroy((*g)->exec);
+    tug_free(*g);
     *g = NULL;
 }

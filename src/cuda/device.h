@@ -55,7 +55,7 @@ uint64_t tug_device_used(const tug_device *d); /* of the budget */
 
 /* Since it was opened. */
 typedef struct tug_device_counters {
-    uint64_t in_bytes, out_bytes; /* copied from and to the host */
+    uint64_t in_bytes, out_bytes; /* copied from and to the host; graphs as they run */
     uint64_t launches;
     uint64_t peak_used; /* the most of the budget */
 } tug_device_counters;
@@ -88,6 +88,8 @@ void tug_device_launch(tug_device *d, const char *name, const uint32_t grid[3],
  * as it is until the copy has run. */
 void tug_device_copy_in(tug_device *d, tug_device_stream s, void *dst, const void *src,
                         size_t bytes);
+/* Counts what a kernel reads from and writes to pinned memory. */
+void tug_device_count(tug_device *d, size_t in_bytes, size_t out_bytes);
 /* dst may be read after a wait. */
 void tug_device_copy_out(tug_device *d, tug_device_stream s, void *dst, const void *src,
                          size_t bytes);

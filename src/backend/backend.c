@@ -44,6 +44,13 @@ tug_status tug_backend_wait(tug_backend *be, tug_err *err) {
     return be->ops->wait(be, err);
 }
 
+/* ---- passes -------------------------------------------------------------------------- */
+
+tug_status tug_backend_run(tug_backend *be, const tug_pass *pass, tug_err *err) {
+    if (!be->ops->run) return pass->ops(pass->ud, err);
+    return be->ops->run(be, pass, err);
+}
+
 /* ---- ops ----------------------------------------------------------------------------- */
 
 void tug_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,

@@ -181,6 +181,28 @@ typedef struct tug_pack_piece {
 void tug_backend_pack_pieces(tug_backend *be, const tug_pack_piece *pieces, int n,
                              uint8_t *temp, size_t temp_bytes);
 
+/* ---- passes ---------------------------------------------------------------------------- */
+
+/* Ops that belong together: those of all layers, or of the head.
+ * When passes repeat, those that agree in state, scratch and n_tok call the same ops with the
+ * same arguments, but for the position: then a GPU may run what it recorded of one, without
+ * calling anything.  Nothing may look at what is between two of its ops. */
+typedef struct tug_pass {
+    tug_status (*ops)(void *ud, tug_err *err); /* calls them */
+    void *ud;
+    bool repeats;
+    const void *state, *scratch; /* names, not looked at */
+    int64_t pos;                 /* cache row of the first token; -1: it has none */
+    int64_t n_tok;
+} tug_pass;
+
+/* What was written before is there for it; behind it tug_backend_wait must come before the
+ * next pass, but for a failure. */
+TUG_NODISCARD tug_status tug_backend_run(tug_backend *be, const tug_pass *pass,
+                                         tug_err *err);
+
+/* ---- ops --------------------------------------------------------------------------------- */
+
 /* x (n_tok, w.n_cols) = rows ids[t] of the embedding. */
 void tug_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
                   int64_t n_tok);

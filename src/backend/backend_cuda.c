@@ -11,6 +11,18 @@ static const tug_backend_ops cuda_ops;
 
 /* ---- life -------------------------------------------------------------------------------- */
 
+static tug_status make_handoff(tug_cuda *c, tug_err *err) {
+    void *words;
+    TUG_TRY(tug_device_alloc_pinned(c->dev, &words, sizeof *c->words,
+                                    "the handoff to the CPU", err));
+    c->words = words;
+    *c->words = (tug_cuda_words){0};
+    c->words_there = tug_device_address_of(c->dev, &c->words->there);
+    c->words_back = tug_device_address_of(c->dev, &c->words->back);
+    TUG_TRY(tug_device_status(c->dev, err));
+    return tug_device_event_create(c->dev, &c->routed, err);
+}
+
 tug_status tug_backend_cuda_create(tug_backend **out, tug_cpu_level level, int n_threads,
                                    int gpu, uint64_t vram, tug_err *err) {
     tug_backend *be;
@@ -25,7 +37,8 @@ tug_status tug_backend_cuda_create(tug_backend **out, tug_cpu_level level, int n
         be->ops = &cuda_ops;
         c->pos = -1;
         s = tug_device_open(&c->dev, gpu, vram, err);
-        if (s == TUG_OK) s = tug_device_event_create(c->dev, &c->routed, err);
+        if (s == TUG_OK) s = make_handoff(c, err);
+        if (s == TUG_OK) tug_backend_gpu_use(be, true, true);
     }
     if (s == TUG_OK && tug_nvml_open(&c->nvml, tug_device_get_info(c->dev)->pci,
                                      &c->no_nvml) != TUG_OK) {
@@ -40,6 +53,7 @@ tug_status tug_backend_cuda_create(tug_backend **out, tug_cpu_level level, int n
 }
 
 static void free_buffers(tug_cuda *c) {
+    tug_cuda_drop_graphs(c);
     for (int i = 0; i < TUG_CUDA_BUFFERS; i++) {
         tug_device_free(c->dev, c->buffer[i], c->bytes[i]);
         c->buffer[i] = NULL;
@@ -57,6 +71,7 @@ static void destroy(tug_backend *be) {
     if (c->dev) {
         free_buffers(c);
         tug_device_event_destroy(c->dev, &c->routed);
+        tug_device_free_pinned(c->dev, c->words);
     }
     tug_nvml_close(&c->nvml);
     tug_device_close(&c->dev);
@@ -66,6 +81,17 @@ static void destroy(tug_backend *be) {
 
 const tug_device_info *tug_backend_gpu(const tug_backend *be) {
     return be->place ? tug_device_get_info(tug_cuda_of(be)->dev) : NULL;
+}
+
+void tug_backend_gpu_use(tug_backend *be, bool words, bool graphs) {
+    tug_cuda *c = tug_cuda_of(be);
+    c->use_words = words && tug_device_get_info(c->dev)->waits_for_words;
+    c->use_graphs = graphs;
+    tug_cuda_drop_graphs(c);
+}
+
+tug_gpu_counts tug_backend_gpu_counts(const tug_backend *be) {
+    return tug_cuda_of(be)->counts;
 }
 
 uint64_t tug_backend_gpu_used(const tug_backend *be) {
@@ -179,6 +205,7 @@ static tug_status make_buffers(tug_cuda *c, const tug_backend_limits *l, tug_err
     for (int i = 0; i < TUG_CUDA_PINNED; i++) {
         TUG_TRY(tug_device_alloc_pinned(c->dev, &c->pinned[i], pinned[i],
                                         "the handoff to the CPU", err));
+        c->mapped[i] = tug_device_address_of(c->dev, c->pinned[i]);
     }
     c->limits = *l;
     return tug_device_status(c->dev, err);
@@ -208,6 +235,7 @@ static tug_status alloc(tug_backend *be, void **out, size_t bytes, const char *w
 }
 
 static void free_memory(tug_backend *be, void *p, size_t bytes) {
+    tug_cuda_drop_graphs(tug_cuda_of(be));
     tug_device_free(tug_cuda_of(be)->dev, p, bytes);
 }
 
@@ -379,6 +407,7 @@ static const tug_backend_ops cuda_ops = {
     .copy = copy_memory,
     .clear = clear_memory,
     .wait = wait,
+    .run = tug_cuda_op_run,
     .embed = op_embed,
     .rmsnorm = op_rmsnorm,
     .add = op_add,

@@ -50,6 +50,16 @@ typedef struct tug_cuda_probed {
 } tug_cuda_probed;
 TUG_NODISCARD tug_status tug_cuda_probe_gpu(int gpu, tug_cuda_probed *out, tug_err *err);
 
+/* For tests and measurements.  words: the handoff by words of memory, if the driver can, else
+ * by events; graphs: recorded passes.  Both are on.  Whoever looks between the layers (a
+ * profile, a trace of the routes, a report per layer) gets passes op by op in any case. */
+void tug_backend_gpu_use(tug_backend *be, bool words, bool graphs);
+/* Passes that were recorded, and that ran as a graph. */
+typedef struct tug_gpu_counts {
+    uint64_t captures, replays;
+} tug_gpu_counts;
+tug_gpu_counts tug_backend_gpu_counts(const tug_backend *be);
+
 /* Can its kernels run such mixers and experts?  TUG_EUNSUPPORTED: which cannot. */
 TUG_NODISCARD tug_status tug_cuda_check_shapes(const tug_attn_shape *attn,
                                                const tug_delta_shape *delta,

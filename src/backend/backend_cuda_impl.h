@@ -3,14 +3,16 @@
 #ifndef TUG_BACKEND_BACKEND_CUDA_IMPL_H
 #define TUG_BACKEND_BACKEND_CUDA_IMPL_H
 
+#include <stdatomic.h>
+
 #include "backend/backend_cuda.h"
 #include "backend/backend_impl.h"
 #include "kernels/cuda/launch.h"
 
 /* Up to so many tokens go by the kernels of decode: matrix times vector. */
 #define TUG_CUDA_FEW_TOKENS 16
-/* ... and attend with the context split among so many blocks at most, of at least so many
- * rows each. */
+/* ... and attend with the context split among so many blocks at most, a power of two; half as
+ * many would have more than so many rows each. */
 #define TUG_CUDA_SPLITS     32
 #define TUG_CUDA_SPLIT_ROWS 128
 /* Tokens that go through the convolution and the delta rule at a time. */
@@ -49,15 +51,69 @@ typedef enum tug_cuda_pinned {
     TUG_CUDA_PINNED
 } tug_cuda_pinned;
 
+/* The words of the handoff, in pinned memory, a line of the cache each: backend_cuda_handoff.c
+ * says what they mean. */
+typedef struct tug_cuda_words {
+    _Alignas(64) _Atomic uint32_t there; /* written by the GPU */
+    _Alignas(64) _Atomic uint32_t back;  /* by the CPU */
+} tug_cuda_words;
+
+/* How many experts of a layer have a copy on the GPU. */
+typedef enum tug_cuda_residency {
+    TUG_CUDA_NONE_HERE = 0,
+    TUG_CUDA_SOME_HERE,
+    TUG_CUDA_ALL_HERE
+} tug_cuda_residency;
+
+/* A layer of experts of a pass, as its handoff sees it. */
+typedef struct tug_cuda_handoff {
+    const tug_moe_weights *w;
+    tug_cuda_residency residency;
+    const uint8_t *elsewhere; /* (n_expert,): 1: the GPU computes it */
+    int n_used;
+    int64_t n_tok;
+    uint32_t number; /* of the handoffs by words of its pass, from 1; 0: it is none */
+} tug_cuda_handoff;
+
+/* What the launches of a pass depend on, beside the memory that all passes use. */
+typedef struct tug_cuda_graph_key {
+    const void *state, *scratch;
+    int64_t n_tok;
+    int32_t n_split;
+} tug_cuda_graph_key;
+
+typedef struct tug_cuda_graph {
+    tug_cuda_graph_key key;
+    uint64_t used;            /* when last, by tug_cuda.n_used; 0: the entry is free */
+    tug_device_graph *graph;  /* owned; NULL: not recorded */
+    bool refused;             /* it cannot be recorded */
+    tug_cuda_handoff *layers; /* owned, (n_layer,): its layers of experts in turn */
+    int n_layer, n_reserved;
+} tug_cuda_graph;
+#define TUG_CUDA_GRAPHS 8
+
 typedef struct tug_cuda {
     tug_device *dev;                                          /* owned */
     void *buffer[TUG_CUDA_BUFFERS], *pinned[TUG_CUDA_PINNED]; /* owned */
+    void *mapped[TUG_CUDA_PINNED]; /* where the device sees pinned[] */
     size_t bytes[TUG_CUDA_BUFFERS];
     tug_backend_limits limits;
-    int32_t pos;              /* what TUG_CUDA_POS holds, -1: nothing */
+    int32_t pos;      /* what TUG_CUDA_POS holds, -1: nothing */
+    int64_t n_routed; /* pairs in TUG_CUDA_IDS */
+    /* the handoff */
+    bool use_words;
+    tug_cuda_words *words;          /* owned */
+    void *words_there, *words_back; /* where the device sees them */
+    uint32_t n_handoff;             /* of this pass so far, by words */
     tug_device_event *routed; /* owned: ids, weights and x of a layer are on the host */
     tug_nvml *nvml;           /* owned; NULL: not available, and why */
     tug_err no_nvml;
+    /* graphs */
+    bool use_graphs;
+    tug_cuda_graph graphs[TUG_CUDA_GRAPHS];
+    uint64_t n_used;
+    tug_cuda_graph *recording; /* NULL: what is enqueued runs */
+    tug_gpu_counts counts;
 } tug_cuda;
 
 struct tug_cuda_experts {
@@ -71,6 +127,8 @@ struct tug_cuda_experts {
 static inline tug_cuda *tug_cuda_of(const tug_backend *be) {
     return be->place;
 }
+
+tug_cuda_residency tug_cuda_residency_of(const tug_moe_weights *w);
 
 /* Enqueues a launch of `l` with its arguments. */
 void tug_cuda_enqueue(tug_cuda *c, tug_cuda_launch l, const void *args);
@@ -97,6 +155,39 @@ void tug_cuda_products(tug_cuda *c, const tug_proj *p, int n_proj, float *y,
  * takes floats, and then returned. */
 const void *tug_cuda_hidden(tug_cuda *c, const tug_weight *w, void *dst,
                             const float *gate, float *up, int64_t n_row);
+
+/* ---- the handoff ----------------------------------------------------------------------- */
+
+/* Is the handoff of so many tokens one by words? */
+bool tug_cuda_by_words(const tug_cuda *c, int64_t n_tok);
+/* Nothing of the pass before runs any more. */
+void tug_cuda_handoff_begin_pass(tug_cuda *c);
+/* What was routed, and x (n_tok, dim), on their way to the CPU; numbers h. */
+void tug_cuda_handoff_send(tug_cuda *c, tug_cuda_handoff *h, const float *x);
+/* Enqueues whatever brings the CPU's sum; *more (n_tok, dim): where it will be for what is
+ * enqueued next, NULL: nothing is to be added.  By event the CPU computes it here. */
+TUG_NODISCARD tug_status tug_cuda_handoff_join(tug_backend *be, const tug_cuda_handoff *h,
+                                               const float **more, tug_err *err);
+/* By words the CPU computes it here.  After a failure: release. */
+TUG_NODISCARD tug_status tug_cuda_handoff_answer(tug_backend *be,
+                                                 const tug_cuda_handoff *h, tug_err *err);
+/* Answers everything that is and will be asked in this pass, with any numbers. */
+void tug_cuda_handoff_release(tug_cuda *c);
+
+/* ---- passes ------------------------------------------------------------------------------- */
+
+tug_status tug_cuda_op_run(tug_backend *be, const tug_pass *p, tug_err *err);
+/* While recording: the pass has this layer. */
+void tug_cuda_note_layer(tug_cuda *c, const tug_cuda_handoff *h);
+/* Memory that graphs know of is going away. */
+void tug_cuda_drop_graphs(tug_cuda *c);
+
+/* Parts of the context in attention of few tokens over so many rows. */
+int32_t tug_cuda_n_split(int64_t n_rows);
+/* The position of the first token for what is enqueued from now on. */
+void tug_cuda_set_pos(tug_cuda *c, int64_t pos0);
+
+/* ---- ops ---------------------------------------------------------------------------------- */
 
 void tug_cuda_op_attn_prepare(tug_backend *be, const tug_attn_shape *s, float *qkv,
                               int64_t stride, const float *q_norm, const float *k_norm,

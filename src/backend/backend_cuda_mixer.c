@@ -14,14 +14,17 @@ static tug_cuda_kv cache_of(const tug_kv_layer *kv) {
 }
 
 /* The position is behind a pointer: a launch may be recorded and run again. */
-static const int32_t *set_pos(tug_cuda *c, int64_t pos0) {
+void tug_cuda_set_pos(tug_cuda *c, int64_t pos0) {
     const int32_t pos = (int32_t)pos0;
-    int32_t *at = c->buffer[TUG_CUDA_POS];
-    if (c->pos != pos) {
-        tug_device_copy_in(c->dev, TUG_STREAM_COMPUTE, at, &pos, sizeof pos);
-        c->pos = pos;
-    }
-    return at;
+    if (c->pos == pos) return;
+    tug_device_copy_in(c->dev, TUG_STREAM_COMPUTE, c->buffer[TUG_CUDA_POS], &pos,
+                       sizeof pos);
+    c->pos = pos;
+}
+
+static const int32_t *position(tug_cuda *c, int64_t pos0) {
+    tug_cuda_set_pos(c, pos0);
+    return c->buffer[TUG_CUDA_POS];
 }
 
 void tug_cuda_op_attn_prepare(tug_backend *be, const tug_attn_shape *s, float *qkv,
@@ -36,15 +39,17 @@ void tug_cuda_op_attn_prepare(tug_backend *be, const tug_attn_shape *s, float *q
                                      .q_norm = q_norm,
                                      .k_norm = k_norm,
                                      .rope = rope,
-                                     .pos = set_pos(c, pos0),
+                                     .pos = position(c, pos0),
                                      .n_tok = (int32_t)n_tok,
                                      .eps = s->eps};
     tug_cuda_enqueue(c, tug_cuda_on_attn_prepare(&a, kv->type == TUG_KV_Q8_0), &a);
 }
 
-static int32_t n_splits(int64_t n_rows) {
-    const int64_t n = (n_rows + TUG_CUDA_SPLIT_ROWS - 1) / TUG_CUDA_SPLIT_ROWS;
-    return (int32_t)(n < TUG_CUDA_SPLITS ? n : TUG_CUDA_SPLITS);
+/* Doubled as the context doubles: a graph has one number, and few are needed. */
+int32_t tug_cuda_n_split(int64_t n_rows) {
+    int32_t n = 1;
+    while (n < TUG_CUDA_SPLITS && (int64_t)n * TUG_CUDA_SPLIT_ROWS < n_rows) n *= 2;
+    return n;
 }
 
 void tug_cuda_op_attn(tug_backend *be, const tug_attn_shape *s, float *out,
@@ -57,10 +62,10 @@ void tug_cuda_op_attn(tug_backend *be, const tug_attn_shape *s, float *out,
                              .out = out,
                              .qkv = qkv,
                              .stride = stride,
-                             .pos = set_pos(c, pos0),
+                             .pos = position(c, pos0),
                              .parts = c->buffer[TUG_CUDA_PARTS_OUT],
                              .n_tok = (int32_t)n_tok,
-                             .n_split = n_splits(pos0 + n_tok),
+                             .n_split = tug_cuda_n_split(pos0 + n_tok),
                              .scale = 1.0f / sqrtf((float)s->head_dim)};
     if (n_tok > TUG_CUDA_FEW_TOKENS) {
         tug_cuda_enqueue(c, tug_cuda_on_attn_prefill(&a, is_q8_0), &a);

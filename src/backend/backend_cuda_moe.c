@@ -1,11 +1,10 @@
 /* backend_cuda_moe.c - the mixture of experts on the GPU and the CPU together.
  *
  * DESIGN
- * The GPU routes.  What it chose, and the tokens, go to pinned memory; meanwhile it computes
- * the experts that have a copy there, and the shared one.  The CPU waits for what was
- * chosen, computes the others, and hands their sum back: nothing waits for the CPU but the
- * last kernel of the layer, which adds it all up.  When every expert of the layer has a copy
- * nobody waits at all.
+ * The GPU routes.  What it chose, and the tokens, go to the CPU; meanwhile it computes the
+ * experts that have a copy there, and the shared one.  The CPU computes the others and hands
+ * their sum back (backend_cuda_handoff.c): nothing waits for it but the last kernel of the
+ * layer, which adds it all up.  When every expert of the layer has a copy nobody waits.
  * SPDX-License-Identifier: MIT */
 #include <string.h>
 
@@ -113,6 +112,13 @@ typedef struct moe_job {
     tug_cuda_slots slots[MATRICES]; /* of gate, up, down */
 } moe_job;
 
+tug_cuda_residency tug_cuda_residency_of(const tug_moe_weights *w) {
+    const tug_cuda_experts *e = w->on_gpu;
+    return e->n_here == 0            ? TUG_CUDA_NONE_HERE
+           : e->n_here < e->n_expert ? TUG_CUDA_SOME_HERE
+                                     : TUG_CUDA_ALL_HERE;
+}
+
 static void route(const moe_job *j, const float *logits) {
     tug_cuda *c = j->c;
     const tug_cuda_route a = {.ids = c->buffer[TUG_CUDA_IDS],
@@ -122,16 +128,7 @@ static void route(const moe_job *j, const float *logits) {
                               .k = j->n_used,
                               .n_tok = (int32_t)j->n_tok};
     tug_cuda_enqueue(c, tug_cuda_on_route(&a), &a);
-    const size_t bytes = (size_t)j->n_pair * sizeof(int32_t);
-    tug_device_copy_out(c->dev, TUG_STREAM_COMPUTE, c->pinned[TUG_CUDA_HOST_IDS], a.ids,
-                        bytes);
-    if (j->w->on_gpu->n_here < j->w->on_gpu->n_expert) {
-        tug_device_copy_out(c->dev, TUG_STREAM_COMPUTE, c->pinned[TUG_CUDA_HOST_WEIGHTS],
-                            a.weights, bytes);
-        tug_device_copy_out(c->dev, TUG_STREAM_COMPUTE, c->pinned[TUG_CUDA_HOST_X],
-                            j->in.x, (size_t)(j->n_tok * j->dim) * sizeof(float));
-    }
-    tug_device_record(c->dev, c->routed, TUG_STREAM_COMPUTE);
+    c->n_routed = j->n_pair;
 }
 
 static void few_tokens(moe_job *j) {
@@ -252,32 +249,6 @@ static const float *shared_expert(moe_job *j) {
     return out;
 }
 
-static bool any_missing(const moe_job *j) {
-    const tug_cuda_experts *e = j->w->on_gpu;
-    const int32_t *ids = j->c->pinned[TUG_CUDA_HOST_IDS];
-    for (int64_t p = 0; p < j->n_pair; p++) {
-        if (!e->here[ids[p]]) return true;
-    }
-    return false;
-}
-
-/* The CPU's part; *more: what the device adds, NULL: nothing. */
-static tug_status rest_on_cpu(moe_job *j, const float **more, tug_err *err) {
-    tug_cuda *c = j->c;
-    *more = NULL;
-    if (j->w->on_gpu->n_here == j->w->on_gpu->n_expert) return TUG_OK;
-    TUG_TRY(tug_device_wait_event(c->dev, c->routed, err));
-    if (!any_missing(j)) return TUG_OK;
-    float *sum = c->pinned[TUG_CUDA_HOST_MORE];
-    TUG_TRY(tug_cpu_moe_rest(
-        j->be, j->w, sum, c->pinned[TUG_CUDA_HOST_X], c->pinned[TUG_CUDA_HOST_IDS],
-        c->pinned[TUG_CUDA_HOST_WEIGHTS], j->w->on_gpu->here, j->n_used, j->n_tok, err));
-    tug_device_copy_in(c->dev, TUG_STREAM_COMPUTE, c->buffer[TUG_CUDA_MORE], sum,
-                       (size_t)(j->n_tok * j->dim) * sizeof *sum);
-    *more = c->buffer[TUG_CUDA_MORE];
-    return TUG_OK;
-}
-
 tug_status tug_cuda_op_moe(tug_backend *be, const tug_moe_weights *w, float *y,
                            const float *x, const float *router_logits, int n_used,
                            int64_t n_tok, tug_err *err) {
@@ -294,18 +265,25 @@ tug_status tug_cuda_op_moe(tug_backend *be, const tug_moe_weights *w, float *y,
     for (int i = 0; i < MATRICES; i++) {
         j.slots[i] = (tug_cuda_slots)(const void *)(tables + i * w->gate.n_mat);
     }
+    tug_cuda_handoff h = {.w = w,
+                          .residency = tug_cuda_residency_of(w),
+                          .elsewhere = w->on_gpu->here,
+                          .n_used = n_used,
+                          .n_tok = n_tok};
+    const bool all_here = h.residency == TUG_CUDA_ALL_HERE;
     route(&j, router_logits);
+    if (!all_here) tug_cuda_handoff_send(j.c, &h, x);
     tug_stage_enter(be, TUG_STAGE_EXPERTS);
     const bool one_kernel = w->gate.type == w->up.type && w->gate.digits == w->up.digits;
-    if (w->on_gpu->n_here == 0) {
+    if (h.residency == TUG_CUDA_NONE_HERE) {
         tug_backend_clear(be, y, (size_t)(n_tok * j.dim) * sizeof *y);
     } else if (n_tok <= TUG_CUDA_FEW_TOKENS && one_kernel) {
         few_tokens(&j);
     } else {
         many_tokens(&j);
     }
-    const float *shared = shared_expert(&j), *more;
-    TUG_TRY(rest_on_cpu(&j, &more, err));
+    const float *shared = shared_expert(&j), *more = NULL;
+    if (!all_here) TUG_TRY(tug_cuda_handoff_join(be, &h, &more, err));
     const tug_cuda_expert_finish a = {.y = y,
                                       .shared = shared,
                                       .w = w->sh_router,
@@ -314,15 +292,21 @@ tug_status tug_cuda_op_moe(tug_backend *be, const tug_moe_weights *w, float *y,
                                       .n = (int32_t)j.dim,
                                       .n_tok = (int32_t)n_tok};
     tug_cuda_enqueue(j.c, tug_cuda_on_expert_finish(&a), &a);
-    return TUG_OK;
+    if (j.c->recording) {
+        tug_cuda_note_layer(j.c, &h);
+        return TUG_OK;
+    }
+    return h.number > 0 ? tug_cuda_handoff_answer(be, &h, err) : TUG_OK;
 }
 
 const int32_t *tug_cuda_op_routed(tug_backend *be) {
     tug_cuda *c = tug_cuda_of(be);
+    int32_t *ids = c->pinned[TUG_CUDA_HOST_IDS];
+    const size_t bytes = (size_t)c->n_routed * sizeof *ids;
     tug_err ignored; /* the pass tells of it */
-    if (tug_device_wait_event(c->dev, c->routed, &ignored) != TUG_OK) {
-        memset(c->pinned[TUG_CUDA_HOST_IDS], 0,
-               (size_t)(c->limits.n_tok * c->limits.n_expert_used) * sizeof(int32_t));
+    tug_device_copy_out(c->dev, TUG_STREAM_COMPUTE, ids, c->buffer[TUG_CUDA_IDS], bytes);
+    if (tug_device_wait(c->dev, TUG_STREAM_COMPUTE, &ignored) != TUG_OK) {
+        memset(ids, 0, bytes);
     }
-    return c->pinned[TUG_CUDA_HOST_IDS];
+    return ids;
 }

@@ -32,6 +32,14 @@ struct tug_device {
     tug_device_info info;
     tug_device_counters counters;
     tug_err failure; /* the first; code TUG_OK: none */
+    bool capturing;
+    tug_err capture_failure; /* the same, of the graph that is captured */
+    tug_device_counters before_capture;
+};
+
+struct tug_device_graph {
+    tug_cu_graph_exec exec;
+    tug_device_counters work; /* of one launch; no peak */
 };
 
 /* An event is the driver's, under a type of ours. */
@@ -60,8 +68,9 @@ static tug_status checked(const tug_device *d, tug_cu_result r, const char *what
 }
 
 static void keep(tug_device *d, tug_cu_result r, const char *what) {
-    if (r != TUG_CU_SUCCESS && d->failure.code == TUG_OK) {
-        d->failure.code = driver_failed(d, r, what, &d->failure);
+    tug_err *first = d->capturing ? &d->capture_failure : &d->failure;
+    if (r != TUG_CU_SUCCESS && first->code == TUG_OK) {
+        first->code = driver_failed(d, r, what, first);
     }
 }
 
@@ -83,7 +92,8 @@ static tug_cu_result enter(tug_device *d) {
 static bool ready(tug_device *d) {
     if (d->failure.code != TUG_OK) return false;
     keep(d, enter(d), "its start in a thread");
-    return d->failure.code == TUG_OK;
+    return d->failure.code == TUG_OK &&
+           !(d->capturing && d->capture_failure.code != TUG_OK);
 }
 
 /* ---- open ------------------------------------------------------------------------------------ */
@@ -104,7 +114,7 @@ static tug_status name_place(tug_device *d, tug_err *err) {
 }
 
 static tug_status identify(tug_device *d, int index, tug_err *err) {
-    int n = 0, major = 0, minor = 0;
+    int n = 0, major = 0, minor = 0, mem_ops = 0;
     TUG_TRY(checked(d, d->cu.cuDeviceGetCount(&n), "counting the GPUs", err));
     if (index < 0 || index >= n) {
         return TUG_FAIL(err, TUG_EUNSUPPORTED, "there is no GPU %d: this machine has %d",
@@ -119,7 +129,9 @@ static tug_status identify(tug_device *d, int index, tug_err *err) {
     TUG_TRY(attribute(d, TUG_CU_ATTR_CC_MINOR, &minor, err));
     TUG_TRY(attribute(d, TUG_CU_ATTR_N_SM, &d->info.n_sm, err));
     TUG_TRY(name_place(d, err));
+    TUG_TRY(attribute(d, TUG_CU_ATTR_STREAM_MEM_OPS, &mem_ops, err));
     d->info.cc = 10 * major + minor;
+    d->info.waits_for_words = mem_ops != 0;
     d->info.driver = d->cu.version;
     if (d->info.cc < 80) {
         return TUG_FAIL(
@@ -290,13 +302,20 @@ tug_status tug_device_alloc_pinned(tug_device *d, void **out, size_t bytes,
     *out = NULL;
     TUG_TRY(tug_device_status(d, err));
     TUG_TRY(checked(d, enter(d), "its start in a thread", err));
-    const tug_cu_result r =
-        d->cu.cuMemHostAlloc(out, bytes ? bytes : 1, TUG_CU_HOST_PORTABLE);
+    const tug_cu_result r = d->cu.cuMemHostAlloc(
+        out, bytes ? bytes : 1, TUG_CU_HOST_PORTABLE | TUG_CU_HOST_MAPPED);
     if (r == TUG_CU_OUT_OF_MEMORY) {
         return TUG_FAIL(err, TUG_ENOMEM, "out of pinned memory for %s: %.1f MB wanted",
                         what, (double)bytes / 1e6);
     }
     return checked(d, r, "giving pinned memory", err);
+}
+
+void *tug_device_address_of(tug_device *d, void *pinned) {
+    tug_cu_ptr p = 0;
+    if (!ready(d)) return NULL;
+    keep(d, d->cu.cuMemHostGetDevicePointer_v2(&p, pinned, 0), "mapping pinned memory");
+    return d->failure.code == TUG_OK ? (void *)(uintptr_t)p : NULL;
 }
 
 void tug_device_free_pinned(tug_device *d, void *p) {
@@ -383,6 +402,12 @@ void tug_device_copy(tug_device *d, tug_device_stream s, void *dst, const void *
          "a copy in it");
 }
 
+void tug_device_count(tug_device *d, size_t in_bytes, size_t out_bytes) {
+    if (!ready(d)) return;
+    d->counters.in_bytes += in_bytes;
+    d->counters.out_bytes += out_bytes;
+}
+
 void tug_device_clear(tug_device *d, tug_device_stream s, void *dst, size_t bytes) {
     if (bytes == 0 || !ready(d)) return;
     keep(d, d->cu.cuMemsetD8Async(address(dst), 0, bytes, d->stream[s]),
@@ -418,6 +443,15 @@ void tug_device_after(tug_device *d, tug_device_stream s, tug_device_event *e) {
     keep(d, d->cu.cuStreamWaitEvent(d->stream[s], cu_event(e), 0), "an event");
 }
 
+void tug_device_after_word(tug_device *d, tug_device_stream s, const void *word,
+                           uint32_t value) {
+    if (!ready(d)) return;
+    keep(
+        d,
+        d->cu.cuStreamWaitValue32_v2(d->stream[s], address(word), value, TUG_CU_WAIT_GEQ),
+        "a wait for the host");
+}
+
 tug_status tug_device_wait_event(tug_device *d, tug_device_event *e, tug_err *err) {
     if (ready(d)) keep(d, d->cu.cuEventSynchronize(cu_event(e)), "its work");
     return tug_device_status(d, err);
@@ -426,4 +460,92 @@ tug_status tug_device_wait_event(tug_device *d, tug_device_event *e, tug_err *er
 tug_status tug_device_wait(tug_device *d, tug_device_stream s, tug_err *err) {
     if (ready(d)) keep(d, d->cu.cuStreamSynchronize(d->stream[s]), "its work");
     return tug_device_status(d, err);
+}
+
+tug_status tug_device_poll(tug_device *d, tug_device_stream s, bool *done, tug_err *err) {
+    *done = false;
+    if (ready(d)) {
+        const tug_cu_result r = d->cu.cuStreamQuery(d->stream[s]);
+        *done = r == TUG_CU_SUCCESS;
+        if (r != TUG_CU_NOT_READY) keep(d, r, "its work");
+    }
+    return tug_device_status(d, err);
+}
+
+/* ---- graphs ---------------------------------------------------------------------------------------- */
+
+void tug_device_capture(tug_device *d) {
+    TUG_CHECK(!d->capturing);
+    d->capture_failure.code = TUG_OK;
+    d->before_capture = d->counters;
+    d->capturing = true;
+    if (!ready(d)) return;
+    keep(d,
+         d->cu.cuStreamBeginCapture_v2(d->stream[TUG_STREAM_COMPUTE],
+                                       TUG_CU_CAPTURE_THREAD_LOCAL),
+         "capturing a graph");
+}
+
+/* Also after a failure: the stream must leave the capture. */
+static tug_status end_capture(tug_device *d, tug_cu_graph *graph, tug_err *err) {
+    const tug_cu_result r =
+        d->cu.cuStreamEndCapture(d->stream[TUG_STREAM_COMPUTE], graph);
+    d->capturing = false;
+    TUG_TRY(tug_device_status(d, err));
+    if (d->capture_failure.code != TUG_OK) {
+        if (err) *err = d->capture_failure;
+        return d->capture_failure.code;
+    }
+    return checked(d, r, "capturing a graph", err);
+}
+
+/* What was counted since the capture began did not run: it is the graph's. */
+static tug_device_counters take_counters(tug_device *d) {
+    const tug_device_counters before = d->before_capture;
+    const tug_device_counters work = {.in_bytes = d->counters.in_bytes - before.in_bytes,
+                                      .out_bytes =
+                                          d->counters.out_bytes - before.out_bytes,
+                                      .launches = d->counters.launches - before.launches};
+    d->counters.in_bytes = before.in_bytes;
+    d->counters.out_bytes = before.out_bytes;
+    d->counters.launches = before.launches;
+    return work;
+}
+
+tug_status tug_device_end_capture(tug_device *d, tug_device_graph **out, tug_err *err) {
+    tug_cu_graph graph = NULL;
+    TUG_CHECK(d->capturing);
+    *out = NULL;
+    tug_device_graph *g = tug_alloc_zero(sizeof *g);
+    tug_status s = end_capture(d, &graph, err);
+    const tug_device_counters work = take_counters(d);
+    if (s == TUG_OK && !g) s = TUG_FAIL(err, TUG_ENOMEM, "out of memory for a graph");
+    if (s == TUG_OK) {
+        s = checked(d, d->cu.cuGraphInstantiateWithFlags(&g->exec, graph, 0),
+                    "making a graph", err);
+    }
+    if (graph) (void)d->cu.cuGraphDestroy(graph);
+    if (s != TUG_OK) {
+        tug_free(g);
+        return s;
+    }
+    g->work = work;
+    *out = g;
+    return TUG_OK;
+}
+
+void tug_device_launch_graph(tug_device *d, tug_device_graph *g) {
+    if (!ready(d)) return;
+    d->counters.in_bytes += g->work.in_bytes;
+    d->counters.out_bytes += g->work.out_bytes;
+    d->counters.launches += g->work.launches;
+    keep(d, d->cu.cuGraphLaunch(g->exec, d->stream[TUG_STREAM_COMPUTE]), "a graph");
+}
+
+void tug_device_graph_destroy(tug_device *d, tug_device_graph **g) {
+    if (!*g) return;
+    (void)enter(d);
+    (void)d->cu.cuGraphExecDestroy((*g)->exec);
+    tug_free(*g);
+    *g = NULL;
 }

@@ -57,7 +57,8 @@ enum {
     TUG_CU_ATTR_PCI_DOMAIN = 50,
     TUG_CU_ATTR_CC_MAJOR = 75,
     TUG_CU_ATTR_CC_MINOR = 76,
-    TUG_CU_ATTR_MAX_SHARED_OPTIN = 97
+    TUG_CU_ATTR_MAX_SHARED_OPTIN = 97,
+    TUG_CU_ATTR_STREAM_MEM_OPS = 122 /* of 64 bits: those of 32 come with them */
 };
 
 /* flags */

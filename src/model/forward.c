@@ -79,22 +79,29 @@ static void tap(const tug_net *net, int layer, tug_tap_point point, const tug_sc
     }
 }
 
-tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
-                       const int32_t *ids, int64_t n_tok, tug_err *err) {
+/* What tug_forward enqueues behind the tokens' inputs. */
+typedef struct layers {
+    const tug_net *net;
+    tug_state *st;
+    tug_scratch *s;
+    int64_t n_tok;
+} layers;
+
+static tug_status run_layers(void *ud, tug_err *err) {
+    const layers *all = ud;
+    const tug_net *net = all->net;
     const tug_shape *shape = &net->shape;
+    const int64_t n_tok = all->n_tok;
+    tug_scratch *s = all->s;
     int i_attn = 0, i_delta = 0;
-    tug_stage_enter(net->be, TUG_STAGE_EMBEDDING);
-    tug_op_embed(net->be, s->x, &net->weights.embedding, ids, n_tok);
-    rope_table(net, s->angles, st->n_tokens, n_tok);
-    tug_backend_write(net->be, s->rope, s->angles,
-                      (size_t)(n_tok * shape->attn.n_rot) * sizeof *s->rope);
     for (int i = 0; i < shape->n_layer; i++) {
         const tug_layer *l = &net->weights.layer[i];
         tug_stage_enter(net->be, l->is_attn ? TUG_STAGE_ATTENTION : TUG_STAGE_DELTANET);
         const int i_kind = l->is_attn ? i_attn++ : i_delta++;
         for (int64_t t = 0; t < n_tok; t += TUG_MIX_TOKENS) {
             const int64_t left = n_tok - t;
-            mix(net, l, st, i_kind, s, t, left < TUG_MIX_TOKENS ? left : TUG_MIX_TOKENS);
+            mix(net, l, all->st, i_kind, s, t,
+                left < TUG_MIX_TOKENS ? left : TUG_MIX_TOKENS);
         }
         tap(net, i, TUG_TAP_MIXER, s, n_tok);
 
@@ -104,6 +111,25 @@ tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
             return TUG_FAIL(err, TUG_ECANCELED, "canceled");
         }
     }
+    return TUG_OK;
+}
+
+tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
+                       const int32_t *ids, int64_t n_tok, tug_err *err) {
+    tug_stage_enter(net->be, TUG_STAGE_EMBEDDING);
+    tug_op_embed(net->be, s->x, &net->weights.embedding, ids, n_tok);
+    rope_table(net, s->angles, st->n_tokens, n_tok);
+    tug_backend_write(net->be, s->rope, s->angles,
+                      (size_t)(n_tok * net->shape.attn.n_rot) * sizeof *s->rope);
+    layers all = {net, st, s, n_tok};
+    const tug_pass pass = {.ops = run_layers,
+                           .ud = &all,
+                           .repeats = !net->on_routes && !net->on_layer,
+                           .state = st,
+                           .scratch = s,
+                           .pos = st->n_tokens,
+                           .n_tok = n_tok};
+    TUG_TRY(tug_backend_run(net->be, &pass, err));
     TUG_TRY(tug_backend_wait(net->be, err));
     st->n_tokens += n_tok;
     if (st->n_tokens > st->n_touched) st->n_touched = st->n_tokens;
@@ -111,16 +137,39 @@ tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
     return TUG_OK;
 }
 
+/* What tug_head enqueues before it reads. */
+typedef struct head {
+    const tug_net *net;
+    tug_scratch *s;
+    int64_t row, n;
+    float *y;
+} head;
+
+static tug_status run_head(void *ud, tug_err *err) {
+    const head *h = ud;
+    const tug_net *net = h->net;
+    const tug_shape *shape = &net->shape;
+    (void)err;
+    tug_op_rmsnorm(net->be, h->s->h, h->s->x + h->row * shape->dim,
+                   net->weights.output_norm, h->n, shape->dim, shape->eps);
+    tug_op_project(net->be, &net->weights.head, 1, h->y, shape->n_vocab, h->s->h, h->n);
+    return TUG_OK;
+}
+
 tug_status tug_head(const tug_net *net, tug_scratch *s, int64_t row, int64_t n,
                     float *logits, tug_err *err) {
-    const tug_shape *shape = &net->shape;
-    tug_stage_enter(net->be, TUG_STAGE_HEAD);
-    tug_op_rmsnorm(net->be, s->h, s->x + row * shape->dim, net->weights.output_norm, n,
-                   shape->dim, shape->eps);
     float *y = tug_backend_is_host(net->be) ? logits : s->placed_logits;
-    tug_op_project(net->be, &net->weights.head, 1, y, shape->n_vocab, s->h, n);
-    tug_backend_read(net->be, logits, y, (size_t)(n * shape->n_vocab) * sizeof *y);
-    const tug_status status = tug_backend_wait(net->be, err);
+    head h = {net, s, row, n, y};
+    const tug_pass pass = {.ops = run_head,
+                           .ud = &h,
+                           .repeats = row == 0,
+                           .scratch = s,
+                           .pos = -1,
+                           .n_tok = n};
+    tug_stage_enter(net->be, TUG_STAGE_HEAD);
+    tug_status status = tug_backend_run(net->be, &pass, err);
+    tug_backend_read(net->be, logits, y, (size_t)(n * net->shape.n_vocab) * sizeof *y);
+    if (status == TUG_OK) status = tug_backend_wait(net->be, err);
     tug_stage_enter(net->be, TUG_STAGE_OTHER);
     return status;
 }

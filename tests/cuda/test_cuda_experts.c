@@ -395,9 +395,51 @@ static void test_combine(void) {
     ct_close("y", got, want, n_tok * n, 1e-6, 1.0);
 }
 
+static void test_hand_over(void) {
+    static const struct {
+        int64_t n_x;
+        int n_pair;
+    } cases[] = {{1, 1}, {64, 8}, {2048, 10}, {513, 600}, {16 * 2048 + 1, 160}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        const int64_t n_x = cases[c].n_x;
+        const int n_pair = cases[c].n_pair;
+        const size_t x_bytes = (size_t)n_x * sizeof(float);
+        const size_t pair_bytes = (size_t)n_pair * sizeof(float);
+        ct_shape("n_x=%lld n_pair=%d", (long long)n_x, n_pair);
+        const float *x = ct_normal(n_x, 1.0f), *weights = ct_normal(n_pair, 1.0f);
+        int32_t *ids = ct_buf(pair_bytes);
+        for (int i = 0; i < n_pair; i++) ids[i] = (int32_t)ct_rand_int(0, 511);
+        const tug_cuda_hand_over a = {.to_ids = ct_device(pair_bytes),
+                                      .to_weights = ct_device(pair_bytes),
+                                      .to_x = ct_device(x_bytes),
+                                      .there = ct_device(sizeof(uint32_t)),
+                                      .ids = ct_upload(ids, pair_bytes),
+                                      .weights = ct_upload(weights, pair_bytes),
+                                      .x = ct_upload(x, x_bytes),
+                                      .n_x = n_x,
+                                      .n_pair = n_pair,
+                                      .count = 77};
+        CT_RUN(tug_cuda_on_hand_over(&a), a);
+        const uint32_t want = 77;
+        uint32_t there;
+        int32_t *got_ids = ct_buf(pair_bytes);
+        float *got_weights = ct_floats(n_pair), *got_x = ct_floats(n_x);
+        ct_download(&there, a.there, sizeof there);
+        ct_download(got_ids, a.to_ids, pair_bytes);
+        ct_download(got_weights, a.to_weights, pair_bytes);
+        ct_download(got_x, a.to_x, x_bytes);
+        ct_same("there", &there, &want, sizeof there);
+        ct_same("ids", got_ids, ids, pair_bytes);
+        ct_same("weights", got_weights, weights, pair_bytes);
+        ct_same("x", got_x, x, x_bytes);
+        ct_release_all();
+    }
+}
+
 int main(int argc, char **argv) {
-    static const ct_test tests[] = {{"route", test_route},   {"sort", test_sort},
-                                    {"top", test_top},       {"experts", test_experts},
-                                    {"finish", test_finish}, {"combine", test_combine}};
+    static const ct_test tests[] = {
+        {"route", test_route},        {"sort", test_sort},     {"top", test_top},
+        {"experts", test_experts},    {"finish", test_finish}, {"combine", test_combine},
+        {"hand_over", test_hand_over}};
     return ct_main(argc, argv, "experts", tests, COUNT(tests));
 }

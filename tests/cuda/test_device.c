@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,9 +79,13 @@ static void test_room(void **state) {
     assert_int_equal(info->total, 64 << 20);
     assert_int_equal(info->budget, 31 << 20); /* free, but for a 32nd */
     assert_int_equal(info->cc, 86);
+    assert_true(info->waits_for_words);
     tug_device_close(&d);
 
+    configure("memops=0");
     assert_int_equal(tug_device_open(&d, 0, 1 << 20, &err), TUG_OK);
+    configure("memops=1");
+    assert_false(tug_device_get_info(d)->waits_for_words);
     void *p, *q, *r;
     assert_int_equal(tug_device_alloc(d, &p, (1 << 20) - 512, "a", &err), TUG_OK);
     assert_int_equal(tug_device_alloc(d, &q, 513, "the KV cache", &err), TUG_ENOMEM);
@@ -102,6 +107,8 @@ static void test_room(void **state) {
     configure("vram=16G others=0");
     assert_nothing_lives();
 }
+
+static int lost_graphs; /* captures that failed */
 
 /* x + x by a kernel, the result through pinned memory and both streams. */
 static tug_status use(tug_device *d, tug_err *err) {
@@ -141,10 +148,76 @@ static tug_status use(tug_device *d, tug_err *err) {
     return s;
 }
 
+/* The same as a graph that runs twice, and waits in its middle for a word of the host. */
+typedef struct waiting {
+    _Alignas(64) atomic_uint word;
+    float y[32];
+} waiting;
+
+static tug_status run_twice(tug_device *d, tug_device_graph *g, waiting *w,
+                            tug_err *err) {
+    for (int round = 0; round < 2; round++) {
+        bool done;
+        atomic_store(&w->word, 0);
+        w->y[31] = 0;
+        tug_device_launch_graph(d, g);
+        tug_status s = tug_device_poll(d, TUG_STREAM_COMPUTE, &done, err);
+        if (s == TUG_OK) {
+            assert_false(done);
+            assert_true(w->y[31] == 0);
+        }
+        atomic_store(&w->word,
+                     8); /* also when something failed: nothing may wait for ever */
+        if (s == TUG_OK) s = tug_device_wait(d, TUG_STREAM_COMPUTE, err);
+        if (s == TUG_OK) s = tug_device_poll(d, TUG_STREAM_COMPUTE, &done, err);
+        if (s != TUG_OK) return s;
+        assert_true(done);
+        assert_true(w->y[31] == 40.0f * 40.0f);
+    }
+    return TUG_OK;
+}
+
+static tug_status use_graph(tug_device *d, tug_err *err) {
+    enum { N = 32, BYTES = N * sizeof(float) };
+    void *x = NULL, *pinned = NULL;
+    tug_device_graph *g = NULL;
+    tug_status s = tug_device_alloc(d, &x, BYTES, "x", err);
+    if (s == TUG_OK) s = tug_device_alloc_pinned(d, &pinned, sizeof(waiting), "y", err);
+    if (s == TUG_OK) {
+        waiting *w = pinned;
+        float up[N];
+        for (int i = 0; i < N; i++) up[i] = 9.0f + (float)i; /* silu(40) is 40 */
+        tug_device_copy_in(d, TUG_STREAM_COMPUTE, x, up, BYTES);
+        const tug_cuda_swiglu a = {tug_device_address_of(d, w->y), x, x, N};
+        const void *word = tug_device_address_of(d, &w->word);
+        const uint32_t grid[3] = {1, 1, 1};
+        tug_device_launch(d, "tug_swiglu", grid, 256, 0, &a);
+        s = tug_device_wait(d, TUG_STREAM_COMPUTE, err);
+        if (s == TUG_OK) {
+            tug_device_capture(d);
+            tug_device_after_word(d, TUG_STREAM_COMPUTE, word, 8);
+            tug_device_launch(d, "tug_swiglu", grid, 256, 0, &a);
+            s = tug_device_end_capture(d, &g, err);
+            assert_true((s == TUG_OK) == (g != NULL));
+            if (s != TUG_OK) lost_graphs++;
+            if (s != TUG_OK && tug_device_status(d, NULL) == TUG_OK) {
+                s = use(d, err); /* no harm */
+            } else if (s == TUG_OK) {
+                s = run_twice(d, g, w, err);
+            }
+        }
+    }
+    tug_device_graph_destroy(d, &g);
+    tug_device_free_pinned(d, pinned);
+    tug_device_free(d, x, BYTES);
+    return s;
+}
+
 static tug_status open_and_use(tug_err *err) {
     tug_device *d;
     TUG_TRY(tug_device_open(&d, 0, 0, err));
-    const tug_status s = use(d, err);
+    tug_status s = use(d, err);
+    if (s == TUG_OK) s = use_graph(d, err);
     tug_device_close(&d);
     return s;
 }
@@ -183,6 +256,7 @@ static void test_failure_everywhere(void **state) {
         assert_true(n_fail >= 20);
     }
     configure("schedule=immediate");
+    assert_true(lost_graphs > 0);
 }
 
 static void test_any_schedule(void **state) {

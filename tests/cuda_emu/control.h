@@ -13,6 +13,7 @@ extern "C" {
 
 /* Options, separated by spaces; the environment variable TUG_EMU is read first.
  *   devices=1 cc=86 driver=12000 vram=SIZE (K, M, G) others=SIZE (VRAM that others hold)
+ *   memops=1   0: it says that streams cannot wait for words of memory
  *   schedule=immediate | deferred | random:SEED      order=forward | reversed
  *   fail=N:CODE   the N-th driver call from now returns CODE; 700 and 719 stay
  *   lost=FILE      launches fail and the device stays lost from when there is such a file

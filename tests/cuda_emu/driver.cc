@@ -67,6 +67,8 @@ void set_option(const std::string &key, const std::string &value) {
         opt.vram = size_of(value);
     } else if (key == "others") {
         opt.others = size_of(value);
+    } else if (key == "memops") {
+        opt.memops = atoi(value.c_str()) != 0;
     } else if (key == "watchdog") {
         opt.watchdog = atof(value.c_str());
     } else if (key == "order") {
@@ -268,6 +270,7 @@ tug_cu_result cuDeviceGetAttribute(int *value, int attribute, tug_cu_device) {
     case TUG_CU_ATTR_N_SM: *value = 4; break;
     case TUG_CU_ATTR_CC_MAJOR: *value = opt.cc / 10; break;
     case TUG_CU_ATTR_CC_MINOR: *value = opt.cc % 10; break;
+    case TUG_CU_ATTR_STREAM_MEM_OPS: *value = opt.memops; break;
     default: *value = 0;
     }
     return TUG_CU_SUCCESS;
@@ -465,6 +468,8 @@ tug_cu_result cuStreamSynchronize(tug_cu_stream s) {
 tug_cu_result cuStreamQuery(tug_cu_stream s) {
     CALL();
     need_stream("a query", s);
+    // Who asks again and again must get on: the device works by itself.
+    if (opt.order == DEFERRED) run_what_can();
     return s->queue.empty() ? TUG_CU_SUCCESS : TUG_CU_NOT_READY;
 }
 
@@ -632,6 +637,7 @@ tug_cu_result cuGraphLaunch(tug_cu_graph_exec exec, tug_cu_stream s) {
 
 tug_cu_result cuGraphExecDestroy(tug_cu_graph_exec exec) {
     const call c;
+    if (!exec) broken("cuGraphExecDestroy of no graph");
     delete exec;
     n_graphs--;
     return c.failure;

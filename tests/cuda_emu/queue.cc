@@ -197,10 +197,14 @@ void enqueue(CUstream_st *s, op o) {
     let_run();
 }
 
+void run_what_can() {
+    while (step_any()) {
+    }
+}
+
 void let_run() {
     if (opt.order == IMMEDIATE) {
-        while (step_any()) {
-        }
+        run_what_can();
     } else if (opt.order == RANDOM) {
         // Mostly nothing, so that work piles up and its order is open.
         for (uint64_t n = rnd() % 4 ? 0 : 1 + rnd() % 4; n > 0 && step_any(); n--) {

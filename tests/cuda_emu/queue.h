@@ -92,7 +92,7 @@ struct options {
     size_t vram = (size_t)16 << 30, others = 0;
     schedule order = IMMEDIATE;
     uint64_t seed = 1;
-    bool reversed = false;
+    bool reversed = false, memops = true;
     double watchdog = 20;
 };
 extern options opt;
@@ -106,7 +106,8 @@ void drop_all();       // what is queued never runs: the device failed
 bool all_idle(void *); // nothing is queued anywhere
 void end_capture(const std::shared_ptr<capture> &cap); // no stream is part of it any more
 void enqueue(CUstream_st *s, op o);                    // or into the capture
-void let_run(); // what the schedule allows at a driver call
+void let_run();      // what the schedule allows at a driver call
+void run_what_can(); // whatever the schedule says
 // Runs until `until` says so; true.  False: nothing can go on and the watchdog is over.
 bool run_until(bool (*until)(void *), void *ud);
 unsigned long launches(const char *name);

@@ -182,13 +182,27 @@ typedef struct tug_cuda_expert_down {
     int32_t n_rows, n_cols, n_tok, n_used, digits;
 } tug_cuda_expert_down;
 
+/* Copies to the host's memory, as the device sees it; then *there = count. */
+typedef struct tug_cuda_hand_over {
+    int32_t *to_ids;   /* (n_pair,), the host's as the next three */
+    float *to_weights; /* (n_pair,) */
+    float *to_x;       /* (n_x,) */
+    uint32_t *there;
+    const int32_t *ids;
+    const float *weights, *x;
+    int64_t n_x;
+    int32_t n_pair;
+    uint32_t count;
+} tug_cuda_hand_over;
+
 /* y[t] += sigmoid(x_t . w) * shared_t, and += more_t; each may be absent. */
 typedef struct tug_cuda_expert_finish {
     float *y;            /* (n_tok, n) */
     const float *shared; /* (n_tok, n) or NULL */
     const float *w;      /* (n,), or NULL: the shared expert counts fully */
     const float *x;      /* (n_tok, n), read if there is a w */
-    const float *more;   /* (n_tok, n) or NULL: what another processor computed */
+    const float *more;   /* (n_tok, n) or NULL: what another processor computed, there or
+                            in the host's memory */
     int32_t n, n_tok;
 } tug_cuda_expert_finish;
 

@@ -130,7 +130,12 @@ tug_cuda_launch tug_cuda_on_expert_down(const tug_cuda_expert_down *a, tug_type 
 }
 
 tug_cuda_launch tug_cuda_on_expert_finish(const tug_cuda_expert_finish *a) {
-    return shape("tug_expert_finish", (uint32_t)a->n_tok, 1, 256);
+    return shape("tug_expert_finish", (uint32_t)a->n_tok, ceil_div(a->n, 256), 256);
+}
+
+tug_cuda_launch tug_cuda_on_hand_over(const tug_cuda_hand_over *a) {
+    (void)a;
+    return shape("tug_hand_over", 1, 1, 512);
 }
 
 /* ---- many tokens -------------------------------------------------------------------------- */

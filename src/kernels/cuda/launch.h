@@ -34,6 +34,7 @@ tug_cuda_launch tug_cuda_on_gemv(const tug_cuda_linear *a, tug_type type);
 tug_cuda_launch tug_cuda_on_expert_hidden(const tug_cuda_expert_hidden *a, tug_type type);
 tug_cuda_launch tug_cuda_on_expert_down(const tug_cuda_expert_down *a, tug_type type);
 tug_cuda_launch tug_cuda_on_expert_finish(const tug_cuda_expert_finish *a);
+tug_cuda_launch tug_cuda_on_hand_over(const tug_cuda_hand_over *a);
 
 /* Many tokens.  The three of sorting are launched one after the other. */
 tug_cuda_launch tug_cuda_on_sort_count(const tug_cuda_sort *a);

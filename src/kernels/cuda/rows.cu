@@ -97,22 +97,24 @@ TUG_KERNEL(tug_quantize, tug_cuda_quantize, 256) {
     put_digits(act, x, i, a.n, a.digits);
 }
 
-// Block (256,), grid (n_tok,).
+// Block (256,), grid (n_tok, ceil(n / 256)).
 TUG_KERNEL(tug_expert_finish, tug_cuda_expert_finish, 256) {
     __shared__ float scratch[WARP];
     const int64_t row = (int64_t)blockIdx.x * a.n;
+    const int i = blockIdx.y * blockDim.x + threadIdx.x;
+    // First: it may have to come from the host's memory.
+    const float more = a.more && i < a.n ? a.more[row + i] : 0.0f;
     float share = 1.0f;
     if (a.shared && a.w) {
         float dot = 0;
-        for (int i = threadIdx.x; i < a.n; i += blockDim.x) {
-            dot = fmaf(a.x[row + i], a.w[i], dot);
+        for (int j = threadIdx.x; j < a.n; j += blockDim.x) {
+            dot = fmaf(a.x[row + j], a.w[j], dot);
         }
         share = sigmoid(tug_block_sum(dot, scratch));
     }
-    for (int i = threadIdx.x; i < a.n; i += blockDim.x) {
-        float y = a.y[row + i];
-        if (a.more) y += a.more[row + i];
-        if (a.shared) y = fmaf(share, a.shared[row + i], y);
-        a.y[row + i] = y;
-    }
+    if (i >= a.n) return;
+    float y = a.y[row + i];
+    if (a.more) y += more;
+    if (a.shared) y = fmaf(share, a.shared[row + i], y);
+    a.y[row + i] = y;
 }

@@ -23,6 +23,7 @@ typedef enum tug_cuda_buffer {
     TUG_CUDA_POS,       /* (1,) int32 */
     TUG_CUDA_PARTS_OUT, /* of attention, see tug_cuda_attn */
     TUG_CUDA_CONV,      /* (TUG_CUDA_DELTA_TOKENS, conv_channels) */
+    TUG_CUDA_DELTA,     /* of the chunked delta rule, see tug_cuda_delta */
     TUG_CUDA_IDS,       /* (n_pair,) int32 */
     TUG_CUDA_WEIGHTS,   /* (n_pair,) */
     TUG_CUDA_FIRST,     /* (n_expert + 1,) int32: these three of tug_cuda_sort */
@@ -97,6 +98,15 @@ void tug_cuda_products(tug_cuda *c, const tug_proj *p, int n_proj, float *y,
  * takes floats, and then returned. */
 const void *tug_cuda_hidden(tug_cuda *c, const tug_weight *w, void *dst,
                             const float *gate, float *up, int64_t n_row);
+
+/* Whether the delta rule of n_tok tokens goes in chunks, if the heads are as they must be.  The
+ * recurrence has a multiprocessor for every value head and no use for more; chunks use all,
+ * for three times as many multiplications (docs/CUDA-KERNELS.md). */
+static inline bool tug_cuda_in_chunks(const tug_cuda *c, int64_t n_v_head,
+                                      int64_t n_tok) {
+    return n_tok >= TUG_CUDA_DELTA_CHUNK &&
+           tug_device_get_info(c->dev)->n_sm >= 2 * n_v_head;
+}
 
 void tug_cuda_op_attn_prepare(tug_backend *be, const tug_attn_shape *s, float *qkv,
                               int64_t stride, const float *q_norm, const float *k_norm,

@@ -66,9 +66,15 @@ TUG_DEVICE mixes_t *mixes_of(const tug_cuda_delta &a, int chunk, int head) {
 
 // ---- factors of two f16 --------------------------------------------------------------------
 
+// The nearest with 11 bits, which an f16 then holds as it is.
+TUG_DEVICE float to_11_bits(float x) {
+    return __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xFFFFE000u);
+}
+
 TUG_DEVICE void split(float x0, float x1, uint32_t &hi, uint32_t &lo) {
-    hi = tug_to_f16x2(x0, x1);
-    lo = tug_to_f16x2(x0 - tug_f16((uint16_t)hi), x1 - tug_f16((uint16_t)(hi >> 16)));
+    const float h0 = to_11_bits(x0), h1 = to_11_bits(x1);
+    hi = tug_to_f16x2(h0, h1);
+    lo = tug_to_f16x2(x0 - h0, x1 - h1);
 }
 
 // A left factor (16, 16), in the order of the instruction.

@@ -124,15 +124,14 @@ static int64_t widest_row(int64_t n) {
 
 /* If heads are of TUG_CUDA_DELTA_DIM, channels tell how many of them are keys'; of other heads
  * nothing goes in chunks. */
-static int64_t delta_bytes(const tug_cuda *c, const tug_backend_limits *l,
-                           int64_t n_tok) {
-    if (!tug_cuda_in_chunks(c, l->n_v_head, n_tok)) return 0;
-    const int64_t n_k_head = (l->conv_channels / TUG_CUDA_DELTA_DIM - l->n_v_head) / 2;
-    return tug_cuda_delta_work_bytes(n_tok, max64(n_k_head, 0), l->n_v_head);
+static int64_t delta_bytes(const tug_backend_limits *l, int64_t n_tok) {
+    const int64_t n_qk = l->conv_channels / TUG_CUDA_DELTA_DIM - l->n_v_head;
+    if (n_tok < TUG_CUDA_DELTA_CHUNK || n_qk < 2) return 0;
+    return tug_cuda_delta_work_bytes(n_tok, n_qk / 2, l->n_v_head);
 }
 
-static void size_buffers(const tug_cuda *c, size_t bytes[TUG_CUDA_BUFFERS],
-                         size_t pinned[TUG_CUDA_PINNED], const tug_backend_limits *l) {
+static void size_buffers(size_t bytes[TUG_CUDA_BUFFERS], size_t pinned[TUG_CUDA_PINNED],
+                         const tug_backend_limits *l) {
     const int64_t n = l->n_tok, pair = n * l->n_expert_used, f = sizeof(float);
     const int64_t n_in = max64(l->n_in, l->dim);
     const int64_t few = min64(n, TUG_CUDA_FEW_TOKENS);
@@ -144,7 +143,7 @@ static void size_buffers(const tug_cuda *c, size_t bytes[TUG_CUDA_BUFFERS],
         /* heads are 32 wide or more: two more floats each are a 16th */
         [TUG_CUDA_PARTS_OUT] = few * TUG_CUDA_SPLITS * (n_in + n_in / 16) * f,
         [TUG_CUDA_CONV] = min64(n, TUG_CUDA_DELTA_TOKENS) * l->conv_channels * f,
-        [TUG_CUDA_DELTA] = delta_bytes(c, l, min64(n, TUG_CUDA_DELTA_TOKENS)),
+        [TUG_CUDA_DELTA] = delta_bytes(l, min64(n, TUG_CUDA_DELTA_TOKENS)),
         [TUG_CUDA_IDS] = pair * f,
         [TUG_CUDA_WEIGHTS] = pair * f,
         [TUG_CUDA_FIRST] = (l->n_expert + 1) * f,
@@ -179,7 +178,7 @@ uint64_t tug_cuda_work_bytes(const tug_backend_limits *limits) {
 
 static tug_status make_buffers(tug_cuda *c, const tug_backend_limits *l, tug_err *err) {
     size_t pinned[TUG_CUDA_PINNED];
-    size_buffers(c, c->bytes, pinned, l);
+    size_buffers(c->bytes, pinned, l);
     for (int i = 0; i < TUG_CUDA_BUFFERS; i++) {
         TUG_TRY(tug_device_alloc(c->dev, &c->buffer[i], c->bytes[i],
                                  "its work space: use a smaller -b", err));

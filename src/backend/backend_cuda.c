@@ -148,6 +148,14 @@ static int64_t widest_row(int64_t n) {
     return max64(tug_cuda_act_bytes(n), n * (int64_t)sizeof(float));
 }
 
+/* If heads are of TUG_CUDA_DELTA_DIM, channels tell how many of them are keys'; of other heads
+ * nothing goes in chunks. */
+static int64_t delta_bytes(const tug_backend_limits *l, int64_t n_tok) {
+    const int64_t n_qk = l->conv_channels / TUG_CUDA_DELTA_DIM - l->n_v_head;
+    if (n_tok < TUG_CUDA_DELTA_CHUNK || n_qk < 2) return 0;
+    return tug_cuda_delta_work_bytes(n_tok, n_qk / 2, l->n_v_head);
+}
+
 static void size_buffers(size_t bytes[TUG_CUDA_BUFFERS], size_t pinned[TUG_CUDA_PINNED],
                          const tug_backend_limits *l) {
     const int64_t n = l->n_tok, pair = n * l->n_expert_used, f = sizeof(float);
@@ -161,6 +169,7 @@ static void size_buffers(size_t bytes[TUG_CUDA_BUFFERS], size_t pinned[TUG_CUDA_
         /* heads are 32 wide or more: two more floats each are a 16th */
         [TUG_CUDA_PARTS_OUT] = few * TUG_CUDA_SPLITS * (n_in + n_in / 16) * f,
         [TUG_CUDA_CONV] = min64(n, TUG_CUDA_DELTA_TOKENS) * l->conv_channels * f,
+        [TUG_CUDA_DELTA] = delta_bytes(l, min64(n, TUG_CUDA_DELTA_TOKENS)),
         [TUG_CUDA_IDS] = pair * f,
         [TUG_CUDA_WEIGHTS] = pair * f,
         [TUG_CUDA_FIRST] = (l->n_expert + 1) * f,

@@ -25,6 +25,7 @@ typedef enum tug_cuda_buffer {
     TUG_CUDA_POS,       /* (1,) int32 */
     TUG_CUDA_PARTS_OUT, /* of attention, see tug_cuda_attn */
     TUG_CUDA_CONV,      /* (TUG_CUDA_DELTA_TOKENS, conv_channels) */
+    TUG_CUDA_DELTA,     /* of the chunked delta rule, see tug_cuda_delta */
     TUG_CUDA_IDS,       /* (n_pair,) int32 */
     TUG_CUDA_WEIGHTS,   /* (n_pair,) */
     TUG_CUDA_FIRST,     /* (n_expert + 1,) int32: these three of tug_cuda_sort */
@@ -188,6 +189,14 @@ int32_t tug_cuda_n_split(int64_t n_rows);
 void tug_cuda_set_pos(tug_cuda *c, int64_t pos0);
 
 /* ---- ops ---------------------------------------------------------------------------------- */
+/* Whether the delta rule of n_tok tokens goes in chunks, if the heads are as they must be.  The
+ * recurrence has a multiprocessor for every value head and no use for more; chunks use all,
+ * for three times as many multiplications (docs/CUDA-KERNELS.md). */
+static inline bool tug_cuda_in_chunks(const tug_cuda *c, int64_t n_v_head,
+                                      int64_t n_tok) {
+    return n_tok >= TUG_CUDA_DELTA_CHUNK &&
+           tug_device_get_info(c->dev)->n_sm >= 2 * n_v_head;
+}
 
 void tug_cuda_op_attn_prepare(tug_backend *be, const tug_attn_shape *s, float *qkv,
                               int64_t stride, const float *q_norm, const float *k_norm,

@@ -77,6 +77,22 @@ void tug_cuda_op_attn(tug_backend *be, const tug_attn_shape *s, float *out,
 
 /* ---- Gated DeltaNet ---------------------------------------------------------------------- */
 
+static void delta_in_chunks(tug_cuda *c, const tug_cuda_delta *a) {
+    tug_cuda_enqueue(c, tug_cuda_on_delta_split(a), a);
+    tug_cuda_enqueue(c, tug_cuda_on_delta_mix(a), a);
+    tug_cuda_enqueue(c, tug_cuda_on_delta_scan(a), a);
+    const tug_cuda_rmsnorm_gated norm = {.y = a->out,
+                                         .x = a->out,
+                                         .z = a->z,
+                                         .w = a->norm,
+                                         .z_stride = a->z_stride,
+                                         .n = a->dv,
+                                         .n_head = a->n_v_head,
+                                         .n_tok = a->n_tok,
+                                         .eps = a->eps};
+    tug_cuda_enqueue(c, tug_cuda_on_rmsnorm_gated(&norm), &norm);
+}
+
 static void delta_tokens(tug_cuda *c, const tug_delta_shape *s, float *out,
                          const float *proj, int64_t stride, const float *conv_w,
                          const float *dt_bias, const float *a_coef, const float *norm,
@@ -111,8 +127,14 @@ static void delta_tokens(tug_cuda *c, const tug_delta_shape *s, float *out,
                               .dk = s->dk,
                               .dv = s->dv,
                               .n_tok = (int32_t)n_tok,
-                              .eps = s->eps};
-    tug_cuda_enqueue(c, tug_cuda_on_delta(&a), &a);
+                              .eps = s->eps,
+                              .work = c->buffer[TUG_CUDA_DELTA]};
+    if (s->dk == TUG_CUDA_DELTA_DIM && s->dv == TUG_CUDA_DELTA_DIM &&
+        tug_cuda_in_chunks(c, s->n_v_head, n_tok)) {
+        delta_in_chunks(c, &a);
+    } else {
+        tug_cuda_enqueue(c, tug_cuda_on_delta(&a), &a);
+    }
 }
 
 void tug_cuda_op_delta(tug_backend *be, const tug_delta_shape *s, float *out,

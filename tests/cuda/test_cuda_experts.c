@@ -61,65 +61,6 @@ static void test_route(void) {
     }
 }
 
-/* ---- the largest logits ------------------------------------------------------------------ */
-
-/* Whether logit i goes before j. */
-static bool beats(const float *x, int i, int j) {
-    if (isnan(x[i]) || isnan(x[j])) return isnan(x[j]) && (!isnan(x[i]) || i < j);
-    return x[i] > x[j] || (x[i] == x[j] && i < j);
-}
-
-static void check_top(const float *logits, int n_tok, int n, int n_top, int n_slice) {
-    const size_t n_out = (size_t)(n_tok * n_top);
-    const tug_cuda_top a = {
-        .ids = ct_device(n_out * sizeof(int32_t)),
-        .values = ct_device(n_out * sizeof(float)),
-        .logits = ct_upload(logits, (size_t)(n_tok * n) * sizeof *logits),
-        .found = ct_device(n_out * (size_t)n_slice * sizeof(uint64_t)),
-        .n = n,
-        .n_tok = n_tok,
-        .n_top = n_top,
-        .n_slice = n_slice};
-    CT_RUN(tug_cuda_on_top_of_slices(&a), a);
-    CT_RUN(tug_cuda_on_top(&a), a);
-    int32_t *ids = ct_buf(n_out * sizeof *ids);
-    float *values = ct_floats((int64_t)n_out);
-    ct_download(ids, a.ids, n_out * sizeof *ids);
-    ct_download(values, a.values, n_out * sizeof *values);
-    bool ok = true;
-    for (int t = 0; t < n_tok; t++) {
-        const float *x = logits + (int64_t)t * n;
-        for (int r = 0; r < n_top; r++) {
-            const int id = ids[t * n_top + r];
-            int before = 0;
-            ok &= id >= 0 && id < n;
-            for (int i = 0; ok && i < n; i++) before += beats(x, i, id);
-            ok &= before == r && memcmp(&values[t * n_top + r], &x[id], sizeof *x) == 0;
-        }
-    }
-    ct_true(ok, "not the largest in their order");
-}
-
-static void test_top(void) {
-    static const struct {
-        int n, n_top, n_slice;
-    } shapes[] = {{1, 1, 1},    {1, 1, 7},     {100, 100, 3},   {255, 4, 300},
-                  {5000, 1, 9}, {5000, 40, 9}, {151936, 1, 128}};
-    for (int i = 0; i < COUNT(shapes); i++) {
-        const int n = shapes[i].n, n_top = shapes[i].n_top, n_slice = shapes[i].n_slice;
-        ct_shape("%d of %d in %d slices", n_top, n, n_slice);
-        check_top(ct_normal(2LL * n, 3.0f), 2, n, n_top, n_slice);
-        float *odd = ct_floats(n);
-        for (int j = 0; j < n; j++) {
-            odd[j] = (float)ct_rand_int(-1, 1) * (ct_rand_int(0, 1) ? 1.0f : -0.0f);
-            if (j % 7 == 3) odd[j] = NAN;
-            if (j % 5 == 2) odd[j] = -INFINITY;
-        }
-        check_top(odd, 1, n, n_top, n_slice);
-        ct_release_all();
-    }
-}
-
 /* ---- pairs by expert -------------------------------------------------------------------- */
 
 static void check_sort(const int32_t *ids, int n_pair, int n_expert, int tile) {
@@ -438,8 +379,8 @@ static void test_hand_over(void) {
 
 int main(int argc, char **argv) {
     static const ct_test tests[] = {
-        {"route", test_route},        {"sort", test_sort},     {"top", test_top},
-        {"experts", test_experts},    {"finish", test_finish}, {"combine", test_combine},
-        {"hand_over", test_hand_over}};
+        {"route", test_route},     {"sort", test_sort},
+        {"experts", test_experts}, {"finish", test_finish},
+        {"combine", test_combine}, {"hand_over", test_hand_over}};
     return ct_main(argc, argv, "experts", tests, COUNT(tests));
 }

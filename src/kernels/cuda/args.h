@@ -315,21 +315,22 @@ typedef struct tug_cuda_delta {
     int32_t dv; /* a multiple of 8, at most 128 */
     int32_t n_tok;
     float eps;
+    void *work; /* the chunked form's, aligned: tug_cuda_delta_work_bytes(...) */
 } tug_cuda_delta;
 
-/* ---- sampling -------------------------------------------------------------------------- */
-
-/* The n_top largest logits, largest first, ties to the smaller index, NaN last.  Two
- * launches: of every slice, then of what the slices found. */
-typedef struct tug_cuda_top {
-    int32_t *ids;        /* (n_tok, n_top) */
-    float *values;       /* (n_tok, n_top) */
-    const float *logits; /* (n_tok, n) */
-    uint64_t *found;     /* (n_tok, n_slice, n_top): scratch */
-    int32_t n, n_tok;
-    int32_t n_top; /* at most n; a pass over the logits each */
-    int32_t n_slice;
-} tug_cuda_top;
+/* The chunked form (delta_chunk.cu), for dk = dv = TUG_CUDA_DELTA_DIM: split, mix and scan, one
+ * after the other; out is then what is still to go through the gated norm.  work holds, for
+ * every chunk, what each key head and each value head has in it. */
+#define TUG_CUDA_DELTA_CHUNK     64 /* tokens */
+#define TUG_CUDA_DELTA_DIM       128
+#define TUG_CUDA_DELTA_SCAN_COLS 64 /* of a block of scan: 16 a warp */
+#define TUG_CUDA_DELTA_KEYS      (3 * 4 * TUG_CUDA_DELTA_CHUNK * TUG_CUDA_DELTA_DIM)
+#define TUG_CUDA_DELTA_MIXES     (2 * 4 * TUG_CUDA_DELTA_CHUNK * TUG_CUDA_DELTA_CHUNK + 768)
+TUG_ON_BOTH int64_t tug_cuda_delta_work_bytes(int64_t n_tok, int64_t n_k_head,
+                                              int64_t n_v_head) {
+    const int64_t n_chunk = (n_tok + TUG_CUDA_DELTA_CHUNK - 1) / TUG_CUDA_DELTA_CHUNK;
+    return n_chunk * (n_k_head * TUG_CUDA_DELTA_KEYS + n_v_head * TUG_CUDA_DELTA_MIXES);
+}
 
 /* ---- limits of the device -------------------------------------------------------------- */
 

@@ -64,10 +64,6 @@ TUG_KERNEL(tug_conv_state, tug_cuda_conv, 128) {
 
 enum { PARTS = 4 /* threads of a column */, MAX_WARPS = 128 * PARTS / WARP };
 
-TUG_DEVICE float softplus(float x) {
-    return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
-}
-
 // What is computed once for all columns, of two tokens in turn.
 template <int dk> struct shared_t {
     float q[2][dk], k[2][dk]; // normalised

@@ -224,4 +224,8 @@ TUG_DEVICE float silu(float x) {
     return x / (1.0f + expf(-x));
 }
 
+TUG_DEVICE float softplus(float x) {
+    return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
+}
+
 #endif

@@ -60,10 +60,16 @@ template <class type> TUG_DEVICE void expert_down(const tug_cuda_expert_down &a)
     TUG_KERNEL(tug_expert_hidden_##name, tug_cuda_expert_hidden, THREADS) { \
         expert_hidden<w_##name>(a);                                         \
     }
+// Blocks that a multiprocessor must have registers for; 0 leaves it to ptxas, which wants more
+// of Q2_K on sm_120 than there is room for, and spills.
+template <class type> constexpr int down_blocks = 0;
+template <> constexpr int down_blocks<w_q2_k> = 5;
+
 // Block (TUG_CUDA_GEMV_THREADS,), grid (ceil(n_rows / (ROWS groups)), n_tok).
-#define DOWN(name)                                                      \
-    TUG_KERNEL(tug_expert_down_##name, tug_cuda_expert_down, THREADS) { \
-        expert_down<w_##name>(a);                                       \
+#define DOWN(name)                                                           \
+    TUG_KERNEL_BLOCKS(tug_expert_down_##name, tug_cuda_expert_down, THREADS, \
+                      down_blocks<w_##name>) {                               \
+        expert_down<w_##name>(a);                                            \
     }
 TUG_BLOCK_WEIGHTS(HIDDEN)
 TUG_FLOAT_WEIGHTS(HIDDEN)

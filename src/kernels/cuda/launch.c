@@ -232,12 +232,22 @@ tug_cuda_launch tug_cuda_on_delta(const tug_cuda_delta *a) {
     return shape(kernel, (uint32_t)a->n_v_head, 1, 4 * (uint32_t)a->dv);
 }
 
-tug_cuda_launch tug_cuda_on_top_of_slices(const tug_cuda_top *a) {
-    return shape("tug_top_of_slices", (uint32_t)a->n_slice, (uint32_t)a->n_tok, 256);
+static uint32_t delta_chunks(const tug_cuda_delta *a) {
+    TUG_CHECK(a->dk == TUG_CUDA_DELTA_DIM && a->dv == TUG_CUDA_DELTA_DIM);
+    return ceil_div(a->n_tok, TUG_CUDA_DELTA_CHUNK);
 }
 
-tug_cuda_launch tug_cuda_on_top(const tug_cuda_top *a) {
-    return shape("tug_top", (uint32_t)a->n_tok, 1, 256);
+tug_cuda_launch tug_cuda_on_delta_split(const tug_cuda_delta *a) {
+    return shape("tug_delta_split", delta_chunks(a), (uint32_t)a->n_k_head, 256);
+}
+
+tug_cuda_launch tug_cuda_on_delta_mix(const tug_cuda_delta *a) {
+    return shape("tug_delta_mix", delta_chunks(a), (uint32_t)a->n_v_head, 128);
+}
+
+tug_cuda_launch tug_cuda_on_delta_scan(const tug_cuda_delta *a) {
+    return shape("tug_delta_scan", TUG_CUDA_DELTA_DIM / TUG_CUDA_DELTA_SCAN_COLS,
+                 (uint32_t)a->n_v_head, 2 * TUG_CUDA_DELTA_SCAN_COLS);
 }
 
 /* ---- limits ------------------------------------------------------------------------------ */

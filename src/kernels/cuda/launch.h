@@ -53,10 +53,10 @@ tug_cuda_launch tug_cuda_on_attn_prefill(const tug_cuda_attn *a, bool is_q8_0);
 tug_cuda_launch tug_cuda_on_conv(const tug_cuda_conv *a);
 tug_cuda_launch tug_cuda_on_conv_state(const tug_cuda_conv *a);
 tug_cuda_launch tug_cuda_on_delta(const tug_cuda_delta *a);
-
-/* Both, one after the other. */
-tug_cuda_launch tug_cuda_on_top_of_slices(const tug_cuda_top *a);
-tug_cuda_launch tug_cuda_on_top(const tug_cuda_top *a);
+/* The chunked form, the three one after the other; then the gated norm of its own. */
+tug_cuda_launch tug_cuda_on_delta_split(const tug_cuda_delta *a);
+tug_cuda_launch tug_cuda_on_delta_mix(const tug_cuda_delta *a);
+tug_cuda_launch tug_cuda_on_delta_scan(const tug_cuda_delta *a);
 
 /* Limits of the device; an int8 product is 4,096 multiplications and additions, an f16 one
  * 2,048, and a block has TUG_CUDA_PROBE_WARPS. */

@@ -44,6 +44,10 @@ tug_status tug_backend_wait(tug_backend *be, tug_err *err) {
     return be->ops->wait(be, err);
 }
 
+void tug_backend_begin_pass(tug_backend *be, int64_t n_tok) {
+    if (be->ops->begin_pass) be->ops->begin_pass(be, n_tok);
+}
+
 /* ---- ops ----------------------------------------------------------------------------- */
 
 void tug_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,

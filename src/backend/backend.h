@@ -181,6 +181,10 @@ typedef struct tug_pack_piece {
 void tug_backend_pack_pieces(tug_backend *be, const tug_pack_piece *pieces, int n,
                              uint8_t *temp, size_t temp_bytes);
 
+/* A pass of n_tok tokens through the ops begins: now, and until the next one not again,
+ * experts may change their places. */
+void tug_backend_begin_pass(tug_backend *be, int64_t n_tok);
+
 /* x (n_tok, w.n_cols) = rows ids[t] of the embedding. */
 void tug_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
                   int64_t n_tok);

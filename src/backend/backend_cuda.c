@@ -9,6 +9,15 @@
 
 static const tug_backend_ops cuda_ops;
 
+/* Figures of an RTX 5060 Ti behind PCIe 5 x8 and eight Zen 4 cores with DDR5-5600; nothing
+ * here is measured yet (docs/CUDA.md). */
+static const tug_cuda_costs usual_costs = {.link_bytes_per_s = 26e9,
+                                           .host_bytes_per_s = 58e9,
+                                           .host_macs_per_s = 0.7e12,
+                                           .device_bytes_per_s = 336e9,
+                                           .newcomer_margin = 8.0,
+                                           .answer_tokens = 256};
+
 /* ---- life -------------------------------------------------------------------------------- */
 
 tug_status tug_backend_cuda_create(tug_backend **out, tug_cpu_level level, int n_threads,
@@ -24,6 +33,7 @@ tug_status tug_backend_cuda_create(tug_backend **out, tug_cpu_level level, int n
         be->place = c;
         be->ops = &cuda_ops;
         c->pos = -1;
+        c->costs = usual_costs;
         s = tug_device_open(&c->dev, gpu, vram, err);
         if (s == TUG_OK) s = tug_device_event_create(c->dev, &c->routed, err);
     }
@@ -55,6 +65,7 @@ static void free_buffers(tug_cuda *c) {
 static void destroy(tug_backend *be) {
     tug_cuda *c = tug_cuda_of(be);
     if (c->dev) {
+        tug_cuda_carrier_destroy(be);
         free_buffers(c);
         tug_device_event_destroy(c->dev, &c->routed);
     }
@@ -379,6 +390,7 @@ static const tug_backend_ops cuda_ops = {
     .copy = copy_memory,
     .clear = clear_memory,
     .wait = wait,
+    .begin_pass = tug_cuda_op_begin_pass,
     .embed = op_embed,
     .rmsnorm = op_rmsnorm,
     .add = op_add,

@@ -22,6 +22,7 @@ typedef struct tug_backend_ops {
     void (*copy)(tug_backend *be, void *dst, const void *src, size_t bytes);
     void (*clear)(tug_backend *be, void *p, size_t bytes);
     tug_status (*wait)(tug_backend *be, tug_err *err);
+    void (*begin_pass)(tug_backend *be, int64_t n_tok); /* NULL: nothing */
     /* ops */
     void (*embed)(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
                   int64_t n_tok);

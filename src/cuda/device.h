@@ -72,6 +72,11 @@ TUG_NODISCARD tug_status tug_device_alloc_pinned(tug_device *d, void **out, size
                                                  const char *what, tug_err *err);
 void tug_device_free_pinned(tug_device *d, void *p);
 
+/* Host memory of the caller's becomes such memory, until unpin.  false: it stays as it was,
+ * for a reason that matters to nobody (the system has its limits). */
+bool tug_device_pin(tug_device *d, void *p, size_t bytes);
+void tug_device_unpin(tug_device *d, void *p);
+
 /* ---- enqueued ------------------------------------------------------------------------------ */
 
 /* Kernel `name`, a constant string that stays, with a copy of its one argument. */
@@ -97,6 +102,9 @@ void tug_device_event_destroy(tug_device *d, tug_device_event **e);
 void tug_device_record(tug_device *d, tug_device_event *e, tug_device_stream s);
 /* What comes into the stream from now on runs after the event. */
 void tug_device_after(tug_device *d, tug_device_stream s, tug_device_event *e);
+
+/* Has it happened?  Does not wait; false after a failure. */
+bool tug_device_happened(tug_device *d, tug_device_event *e);
 
 /* The host waits for the event, for all of the stream. */
 TUG_NODISCARD tug_status tug_device_wait_event(tug_device *d, tug_device_event *e,

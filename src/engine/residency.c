@@ -163,6 +163,7 @@ static tug_status pack_weights(tug_model *m, const tug_residency *r, loading *l,
     if (on_gpu) TUG_TRY(load_gpu(m, r, err));
     if (!on_gpu || !r->streamed) {
         TUG_TRY(tug_weights_pack(w, m->gguf, m->be, scope, on_load, l, err));
+        if (on_gpu) tug_weights_pin(w, m->be);
     }
     l->before = packed;
     return TUG_OK;

@@ -168,9 +168,32 @@ static uint64_t bytes_of_each(const tug_weights *w, int n) {
     return bytes;
 }
 
+/* Experts that may be on their way at a time: an eighth of the room at most. */
+static int most_carried(size_t stride, uint64_t room) {
+    int n = TUG_CUDA_CARRIED;
+    while (n > 0 && tug_cuda_carrier_bytes(stride, n) > room / 8) n /= 2;
+    return n;
+}
+
+/* Room to move experts, if not all fit; takes it from *room. */
+static tug_status place_carrier(tug_weights *w, const tug_shape *s, tug_backend *be,
+                                uint64_t *room, tug_err *err) {
+    size_t stride = 0;
+    if (bytes_of_each(w, (int)s->n_expert) <= *room) return TUG_OK;
+    for (int i = 0; i < w->n_layer; i++) {
+        const uint64_t one = tug_cuda_expert_bytes(&w->layer[i].moe);
+        if (one > stride) stride = one;
+    }
+    const int n = most_carried(stride, *room);
+    if (n == 0) return TUG_OK;
+    *room -= tug_cuda_carrier_bytes(stride, n);
+    return tug_cuda_carrier_create(be, stride, n, err);
+}
+
 tug_status tug_weights_place_experts(tug_weights *w, const tug_shape *s, tug_backend *be,
                                      uint64_t room, tug_err *err) {
     int n = 0, more = 0; /* of every layer, and one more of the first so many layers */
+    TUG_TRY(place_carrier(w, s, be, &room, err));
     while (n < s->n_expert && bytes_of_each(w, n + 1) <= room) n++;
     uint64_t used = bytes_of_each(w, n);
     while (n < s->n_expert && more < w->n_layer) {
@@ -208,7 +231,12 @@ tug_status tug_weights_place_dense(tug_weights *w, const tug_shape *s, tug_backe
     return tug_backend_wait(be, err);
 }
 
+void tug_weights_pin(tug_weights *w, tug_backend *be) {
+    tug_cuda_pin_host(be, w->packed, w->packed_bytes);
+}
+
 void tug_weights_unplace(tug_weights *w, tug_backend *be) {
+    if (be && tug_backend_gpu(be)) tug_cuda_carrier_destroy(be);
     for (int i = 0; w->layer && i < w->n_layer; i++) {
         tug_cuda_experts_destroy(be, &w->layer[i].moe.on_gpu);
     }

@@ -201,19 +201,6 @@ static void test_too_little(void **state) {
     tug_model_close(&gpu);
 }
 
-static void test_every_length(void **state) {
-    (void)state;
-    tug_model *gpu;
-    tug_err err;
-    must(open_gpu(&gpu, ceiling_for(40), &err), &err);
-    static const int64_t prompts[] = {2, 15, 16, 17, 129, 300};
-    for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
-        compare(gpu, TUG_KV_CACHE_F16, prompts[i]);
-    }
-    compare(gpu, TUG_KV_CACHE_Q8_0, 12);
-    tug_model_close(&gpu);
-}
-
 /* ---- experts that move ------------------------------------------------------------------------ */
 
 /* Every newcomer gets a slot: the contents change with every token. */
@@ -376,22 +363,25 @@ static void test_from_the_file(void **state) {
     tug_model_close(&gpu);
 }
 
-static void test_streaming(void **state) {
+/* Prompts of any length, with all absent experts carried, and with none. */
+static void test_every_length(void **state) {
     (void)state;
-    static const int64_t prompts[] = {17, 129};
-    for (int fast = 0; fast < 2; fast++) {
-        tug_model *gpu;
-        tug_err err;
-        must(open_gpu(&gpu, ceiling_for(40), &err), &err);
-        set_link(gpu, fast ? 1e30 : 1e-30);
-        for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
-            compare(gpu, TUG_KV_CACHE_F16, prompts[i]);
-        }
-        const tug_cuda_slot_stats now = tug_backend_gpu_slots(gpu->be);
-        assert_int_equal(now.streamed > 0, fast);
-        check_slots(gpu);
-        tug_model_close(&gpu);
+    static const int64_t prompts[] = {2, 15, 16, 17, 129, 300};
+    tug_model *gpu;
+    tug_err err;
+    must(open_gpu(&gpu, ceiling_for(40), &err), &err);
+    set_link(gpu, 1e30);
+    for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+        compare(gpu, TUG_KV_CACHE_F16, prompts[i]);
+        assert_int_equal(tug_backend_gpu_slots(gpu->be).streamed > 0, prompts[i] > 16);
     }
+    compare(gpu, TUG_KV_CACHE_Q8_0, 12);
+    const uint64_t streamed = tug_backend_gpu_slots(gpu->be).streamed;
+    set_link(gpu, 1e-30);
+    compare(gpu, TUG_KV_CACHE_F16, 70);
+    assert_int_equal(tug_backend_gpu_slots(gpu->be).streamed, streamed);
+    check_slots(gpu);
+    tug_model_close(&gpu);
 }
 
 /* After a prompt its experts have the slots. */
@@ -565,13 +555,13 @@ static int teardown(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ceilings),     cmocka_unit_test(test_too_little),
-        cmocka_unit_test(test_every_length), cmocka_unit_test(test_save_points),
-        cmocka_unit_test(test_split),        cmocka_unit_test(test_churn),
-        cmocka_unit_test(test_least),        cmocka_unit_test(test_calm),
-        cmocka_unit_test(test_by_hand),      cmocka_unit_test(test_from_the_file),
-        cmocka_unit_test(test_streaming),    cmocka_unit_test(test_seeding),
-        cmocka_unit_test(test_any_schedule), cmocka_unit_test(test_lost_device),
+        cmocka_unit_test(test_ceilings),      cmocka_unit_test(test_too_little),
+        cmocka_unit_test(test_save_points),   cmocka_unit_test(test_split),
+        cmocka_unit_test(test_churn),         cmocka_unit_test(test_least),
+        cmocka_unit_test(test_calm),          cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_from_the_file), cmocka_unit_test(test_every_length),
+        cmocka_unit_test(test_seeding),       cmocka_unit_test(test_any_schedule),
+        cmocka_unit_test(test_lost_device),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, setup, teardown);

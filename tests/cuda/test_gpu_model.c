@@ -133,6 +133,12 @@ static uint64_t carrier_for(const tug_model *m, int64_t n) {
     return 0;
 }
 
+static uint64_t session_bytes(const tug_model *m) {
+    const tug_state_shape s = tug_net_state_shape(&m->net, TUG_KV_F16);
+    return (N_CTX + 2 * TUG_KV_BLOCK) * tug_state_bytes_per_token(&s) +
+           tug_state_recurrent_bytes(&s) + 4096;
+}
+
 /* VRAM with which exactly n experts get a copy. */
 static uint64_t ceiling_for(int64_t n) {
     tug_model *m;
@@ -141,14 +147,11 @@ static uint64_t ceiling_for(int64_t n) {
     const tug_model_info info = tug_model_get_info(m);
     const int64_t all = info.n_layer * info.n_expert;
     assert_int_equal(info.n_experts_on_gpu, all);
-    const tug_state_shape s = tug_net_state_shape(&m->net, TUG_KV_F16);
-    const uint64_t session = (N_CTX + 2 * TUG_KV_BLOCK) * tug_state_bytes_per_token(&s) +
-                             tug_state_recurrent_bytes(&s) + 4096;
     const uint64_t left_out = (uint64_t)(all - n) * expert_slot(m);
     const uint64_t carrier = n < all ? carrier_for(m, n) : 0;
     /* A little less than one more would take. */
     const uint64_t vram =
-        info.vram_used + session - left_out + carrier + expert_slot(m) / 2;
+        info.vram_used + session_bytes(m) - left_out + carrier + expert_slot(m) / 2;
     tug_model_close(&m);
     return vram;
 }
@@ -343,8 +346,13 @@ static void test_from_the_file(void **state) {
     for (int i = 0; i < MOST_LAYERS; i++) homes[i] = 6;
     tug_model *gpu;
     tug_err err;
-    const tug_residency plan = {
-        .streamed = true, .home = homes, .staging = 8, .n_batch = N_PROMPT};
+    const tug_residency plan = {.streamed = true,
+                                .home = homes,
+                                .staging = 8,
+                                .n_batch = N_PROMPT,
+                                .vram_session = session_bytes(cpu),
+                                .vram_staging_bytes = carrier_for(cpu, 64),
+                                .vram_experts = UINT64_MAX / 2};
     const tug_model_params p = {.path = MODEL,
                                 .n_threads = 2,
                                 .gpu = "0",

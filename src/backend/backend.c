@@ -51,6 +51,10 @@ tug_status tug_backend_run(tug_backend *be, const tug_pass *pass, tug_err *err) 
     return be->ops->run(be, pass, err);
 }
 
+void tug_backend_begin_pass(tug_backend *be, int64_t n_tok) {
+    if (be->ops->begin_pass) be->ops->begin_pass(be, n_tok);
+}
+
 /* ---- ops ----------------------------------------------------------------------------- */
 
 void tug_op_embed(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,

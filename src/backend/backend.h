@@ -201,6 +201,10 @@ typedef struct tug_pass {
 TUG_NODISCARD tug_status tug_backend_run(tug_backend *be, const tug_pass *pass,
                                          tug_err *err);
 
+/* A pass of n_tok tokens through the ops begins: now, and until the next one not again,
+ * experts may change their places. */
+void tug_backend_begin_pass(tug_backend *be, int64_t n_tok);
+
 /* ---- ops --------------------------------------------------------------------------------- */
 
 /* x (n_tok, w.n_cols) = rows ids[t] of the embedding. */

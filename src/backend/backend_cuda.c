@@ -9,6 +9,15 @@
 
 static const tug_backend_ops cuda_ops;
 
+/* Figures of an RTX 5060 Ti behind PCIe 5 x8 and eight Zen 4 cores with DDR5-5600; nothing
+ * here is measured yet (docs/CUDA.md). */
+static const tug_cuda_costs usual_costs = {.link_bytes_per_s = 26e9,
+                                           .host_bytes_per_s = 58e9,
+                                           .host_macs_per_s = 0.7e12,
+                                           .device_bytes_per_s = 336e9,
+                                           .newcomer_margin = 8.0,
+                                           .answer_tokens = 256};
+
 /* ---- life -------------------------------------------------------------------------------- */
 
 static tug_status make_handoff(tug_cuda *c, tug_err *err) {
@@ -36,6 +45,7 @@ tug_status tug_backend_cuda_create(tug_backend **out, tug_cpu_level level, int n
         be->place = c;
         be->ops = &cuda_ops;
         c->pos = -1;
+        c->costs = usual_costs;
         s = tug_device_open(&c->dev, gpu, vram, err);
         if (s == TUG_OK) s = make_handoff(c, err);
         if (s == TUG_OK) tug_backend_gpu_use(be, true, true);
@@ -62,6 +72,8 @@ static void free_buffers(tug_cuda *c) {
         tug_device_free_pinned(c->dev, c->pinned[i]);
         c->pinned[i] = NULL;
     }
+    tug_free(c->seen);
+    c->seen = NULL;
     c->limits = (tug_backend_limits){0};
     c->pos = -1;
 }
@@ -69,6 +81,7 @@ static void free_buffers(tug_cuda *c) {
 static void destroy(tug_backend *be) {
     tug_cuda *c = tug_cuda_of(be);
     if (c->dev) {
+        tug_cuda_carrier_destroy(be);
         free_buffers(c);
         tug_device_event_destroy(c->dev, &c->routed);
         tug_device_free_pinned(c->dev, c->words);
@@ -216,6 +229,8 @@ static tug_status make_buffers(tug_cuda *c, const tug_backend_limits *l, tug_err
                                         "the handoff to the CPU", err));
         c->mapped[i] = tug_device_address_of(c->dev, c->pinned[i]);
     }
+    c->seen = tug_alloc_array(pinned[TUG_CUDA_HOST_IDS], 1);
+    if (!c->seen) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for what was routed");
     c->limits = *l;
     return tug_device_status(c->dev, err);
 }
@@ -417,6 +432,7 @@ static const tug_backend_ops cuda_ops = {
     .clear = clear_memory,
     .wait = wait,
     .run = tug_cuda_op_run,
+    .begin_pass = tug_cuda_op_begin_pass,
     .embed = op_embed,
     .rmsnorm = op_rmsnorm,
     .add = op_add,

@@ -65,14 +65,39 @@ TUG_NODISCARD tug_status tug_cuda_check_shapes(const tug_attn_shape *attn,
                                                const tug_delta_shape *delta,
                                                int64_t n_expert, tug_err *err);
 
-/* Memory of the GPU that n experts of a layer take. */
+/* Memory of the GPU that an expert of a layer takes, and that n of them do with what belongs
+ * to the layer. */
+size_t tug_cuda_expert_bytes(const tug_moe_weights *w);
 uint64_t tug_cuda_experts_bytes(const tug_moe_weights *w, int n);
 
-/* Copies experts [0, n) of w, whose weights lie in the host's memory as in the file, and
- * makes w->on_gpu.  n may be 0. */
+/* Makes w->on_gpu: n slots with the experts [0, n) of w, whose weights lie in the host's
+ * memory as in the file.  n may be 0; w must stay where it is. */
 typedef struct tug_cuda_experts tug_cuda_experts;
 TUG_NODISCARD tug_status tug_cuda_experts_create(tug_backend *be, tug_moe_weights *w,
                                                  int n, tug_err *err);
 void tug_cuda_experts_destroy(tug_backend *be, tug_cuda_experts **e);
+
+/* With a carrier experts move: those that are used take the slots of those that are not, and
+ * prompts are computed here also by experts that have no slot.  n: experts of the size of
+ * `stride` bytes that are on their way at a time, twice, at most TUG_CUDA_CARRIED. */
+#define TUG_CUDA_CARRIED 16
+uint64_t tug_cuda_carrier_bytes(size_t stride, int n);
+TUG_NODISCARD tug_status tug_cuda_carrier_create(tug_backend *be, size_t stride, int n,
+                                                 tug_err *err);
+/* Waits for what is on its way.  Before the experts and the host's memory go. */
+void tug_cuda_carrier_destroy(tug_backend *be);
+/* Host memory with experts: pinned if the system allows it, until the carrier goes. */
+void tug_cuda_pin_host(tug_backend *be, uint8_t *p, size_t bytes);
+
+typedef struct tug_cuda_slot_stats {
+    uint64_t hits,
+        misses;          /* uses of experts, by tokens, in layers not all of which fit */
+    uint64_t promotions; /* experts that got a slot while tokens were generated ... */
+    uint64_t seeded;     /* ... and between a prompt and its answer */
+    uint64_t streamed;   /* experts carried for one batch */
+    uint64_t bytes;      /* that crossed for all of these */
+} tug_cuda_slot_stats;
+/* Zeros for a backend that has no GPU. */
+tug_cuda_slot_stats tug_backend_gpu_slots(const tug_backend *be);
 
 #endif

@@ -142,7 +142,11 @@ tug_status tug_cuda_handoff_answer(tug_backend *be, const tug_cuda_handoff *h,
     tug_cuda *c = tug_cuda_of(be);
     TUG_TRY(wait_for(c, h->number, err));
     TUG_TRY(compute_rest(be, h, err));
+    /* The policy learns while the device works, from a copy: ids are the GPU's then. */
+    const size_t pairs = (size_t)(h->n_tok * h->n_used);
+    memcpy(c->seen, c->pinned[TUG_CUDA_HOST_IDS], pairs * sizeof *c->seen);
     atomic_store_explicit(&c->words->back, h->number, memory_order_release);
+    tug_cuda_slots_saw(c, h->w->on_gpu, c->seen, h->n_tok, h->n_used);
     return TUG_OK;
 }
 
@@ -157,10 +161,13 @@ tug_status tug_cuda_handoff_join(tug_backend *be, const tug_cuda_handoff *h,
     }
     *more = NULL;
     TUG_TRY(tug_device_wait_event(c->dev, c->routed, err));
-    if (!any_missing(c, h)) return TUG_OK;
-    TUG_TRY(compute_rest(be, h, err));
-    tug_device_copy_in(c->dev, TUG_STREAM_COMPUTE, c->buffer[TUG_CUDA_MORE],
-                       c->pinned[TUG_CUDA_HOST_MORE], sum_bytes(h));
-    *more = c->buffer[TUG_CUDA_MORE];
+    if (any_missing(c, h)) {
+        TUG_TRY(compute_rest(be, h, err));
+        tug_device_copy_in(c->dev, TUG_STREAM_COMPUTE, c->buffer[TUG_CUDA_MORE],
+                           c->pinned[TUG_CUDA_HOST_MORE], sum_bytes(h));
+        *more = c->buffer[TUG_CUDA_MORE];
+    }
+    tug_cuda_slots_saw(c, h->w->on_gpu, c->pinned[TUG_CUDA_HOST_IDS], h->n_tok,
+                       h->n_used);
     return TUG_OK;
 }

@@ -8,6 +8,7 @@
 #include "backend/backend_cuda.h"
 #include "backend/backend_impl.h"
 #include "kernels/cuda/launch.h"
+#include "policy/expert_policy.h"
 
 /* Up to so many tokens go by the kernels of decode: matrix times vector. */
 #define TUG_CUDA_FEW_TOKENS 16
@@ -93,6 +94,67 @@ typedef struct tug_cuda_graph {
 } tug_cuda_graph;
 #define TUG_CUDA_GRAPHS 8
 
+/* ---- experts that move: docs/CUDA.md, "Which experts are in VRAM" ------------------------ */
+
+enum {
+    TUG_CUDA_MATRICES = 3, /* gate, up, down */
+    TUG_CUDA_HALVES = 2    /* of what is on its way: one is filled while one is used */
+};
+
+/* One expert on its way into a slot. */
+typedef struct tug_cuda_seat {
+    tug_cuda_experts *to;
+    int expert, slot;
+} tug_cuda_seat;
+
+/* An expert and its tokens of a batch. */
+typedef struct tug_cuda_load {
+    int32_t expert, tokens;
+} tug_cuda_load;
+
+/* Room on the device for experts as the host has them, and what brings them there. */
+typedef struct tug_cuda_carrier {
+    int n;         /* experts of a half; 0: there is no room, nothing moves */
+    size_t stride; /* bytes of an expert of the layer with the largest */
+    uint8_t *raw[TUG_CUDA_HALVES];    /* owned, device, (n, stride): as on the host */
+    uint8_t *made;                    /* owned, device, (n, stride): as in the file */
+    uint8_t *pinned[TUG_CUDA_HALVES]; /* owned, host, (TUG_CUDA_COPIED, stride) */
+    tug_device_event *arrived[TUG_CUDA_HALVES]; /* owned: raw is filled */
+    tug_device_event *used[TUG_CUDA_HALVES];    /* owned: raw may be filled again */
+    uint8_t *locked; /* host memory that the copy engine reads by itself, ... */
+    size_t n_locked; /* ... so many bytes */
+    tug_cuda_seat seat[TUG_CUDA_HALVES][TUG_CUDA_CARRIED];
+    int n_seat[TUG_CUDA_HALVES]; /* > 0: that half is on its way into slots */
+    /* Of the layer that runs, with many tokens: */
+    uint64_t *tables; /* owned, device, (4, n_expert): of gates, ups and downs in `made`;
+                            of whose pairs are computed here */
+    tug_cuda_load *load; /* owned, (TUG_CUDA_MAX_EXPERTS,): carried ones first */
+    uint8_t *elsewhere;  /* owned, (TUG_CUDA_MAX_EXPERTS,) */
+} tug_cuda_carrier;
+
+/* Experts of a half that come from memory that is not pinned: the calling thread copies
+ * their bytes, 0.2 ms each, while nothing waits for it. */
+#define TUG_CUDA_COPIED 2
+
+/* What is spent and saved when an expert is somewhere else.  The defaults are estimates for a
+ * mid-range machine (PCIe 5 x8, two channels of DDR5); a probe may know better. */
+typedef struct tug_cuda_costs {
+    double link_bytes_per_s;   /* to the device, from pinned memory */
+    double host_bytes_per_s;   /* at which the CPU reads weights */
+    double host_macs_per_s;    /* at which it multiplies when it has read them */
+    double device_bytes_per_s; /* at which the device reads weights */
+    double newcomer_margin;    /* by which a newcomer's score has to be higher */
+    double answer_tokens;      /* for which the contents after a prompt are chosen */
+} tug_cuda_costs;
+
+/* The experts of all layers. */
+typedef struct tug_cuda_cache {
+    tug_cuda_experts *first; /* borrowed list */
+    tug_cuda_experts *next;  /* whose turn it is to get a newcomer; NULL: the first */
+    bool seed;               /* a prompt went by since the contents were chosen */
+    tug_cuda_slot_stats stats;
+} tug_cuda_cache;
+
 typedef struct tug_cuda {
     tug_device *dev;                                          /* owned */
     void *buffer[TUG_CUDA_BUFFERS], *pinned[TUG_CUDA_PINNED]; /* owned */
@@ -105,6 +167,7 @@ typedef struct tug_cuda {
     bool use_words;
     tug_cuda_words *words;          /* owned */
     void *words_there, *words_back; /* where the device sees them */
+    int32_t *seen;                  /* owned, (n_pair,): ids of a handoff that is over */
     uint32_t n_handoff;             /* of this pass so far, by words */
     tug_device_event *routed; /* owned: ids, weights and x of a layer are on the host */
     tug_nvml *nvml;           /* owned; NULL: not available, and why */
@@ -115,14 +178,41 @@ typedef struct tug_cuda {
     uint64_t n_used;
     tug_cuda_graph *recording; /* NULL: what is enqueued runs */
     tug_gpu_counts counts;
+    tug_cuda_costs costs;
+    tug_cuda_carrier carrier;
+    tug_cuda_cache cache;
 } tug_cuda;
 
+/* A newcomer and the slot that it deserves more than who is there. */
+typedef struct tug_cuda_wish {
+    int expert, slot;
+} tug_cuda_wish;
+enum { TUG_CUDA_WISHES = 2 }; /* of a layer in a pass */
+
+typedef struct tug_cuda_ranked {
+    double share; /* of tokens that use it */
+    int expert, slot;
+} tug_cuda_ranked;
+
+/* The experts of one layer.  `here` and the tables on the device say the same, and change
+ * between passes only (tug_backend_begin_pass). */
 struct tug_cuda_experts {
-    int n_expert, n_here;
-    void *bytes; /* owned, device: the experts' matrices */
-    size_t n_bytes;
-    void *tables;  /* owned, device: (3, n_expert) addresses, of gate, up, down */
-    uint8_t *here; /* owned, (n_expert,): 1: has a copy */
+    const tug_moe_weights *w; /* borrowed */
+    int n_expert, n_slot;     /* n_slot == n_expert: all are here, for good */
+    size_t stride;            /* bytes of a slot */
+    uint8_t *bytes;           /* owned, device, (n_slot, stride) */
+    uint64_t *tables; /* owned, device: (3, n_expert) addresses, of gate, up, down */
+    uint8_t *here;    /* owned, (n_expert,): 1: has a copy */
+    uint8_t *coming;  /* owned, (n_expert,): 1: is on its way */
+    int32_t *in_slot; /* owned, (n_slot,): who is there; -1: somebody is on the way */
+    /* What the policy knows. */
+    tug_expert_use *use; /* owned, (n_expert,) */
+    uint32_t now;        /* tokens so far */
+    int32_t *counts;     /* owned, (n_expert,): of a batch */
+    tug_cuda_wish wish[TUG_CUDA_WISHES];
+    int n_wish;
+    tug_cuda_ranked *ranked;       /* owned, (n_expert,): scratch of seeding */
+    struct tug_cuda_experts *next; /* of the list of all layers */
 };
 
 static inline tug_cuda *tug_cuda_of(const tug_backend *be) {
@@ -187,6 +277,74 @@ void tug_cuda_drop_graphs(tug_cuda *c);
 int32_t tug_cuda_n_split(int64_t n_rows);
 /* The position of the first token for what is enqueued from now on. */
 void tug_cuda_set_pos(tug_cuda *c, int64_t pos0);
+
+/* ---- experts ----------------------------------------------------------------------------- */
+
+/* Matrix i of gate, up, down, its bytes, and where it is in the bytes of an expert. */
+const tug_weight *tug_cuda_matrix(const tug_moe_weights *w, int i);
+size_t tug_cuda_matrix_bytes(const tug_weight *w);
+size_t tug_cuda_matrix_at(const tug_moe_weights *w, int i);
+
+/* How an expert's bytes come to the device. */
+typedef enum tug_cuda_way {
+    TUG_CUDA_NO_WAY,   /* it is not in memory now */
+    TUG_CUDA_BY_HAND,  /* the calling thread copies them to pinned memory first */
+    TUG_CUDA_BY_ITSELF /* they are in such memory */
+} tug_cuda_way;
+tug_cuda_way tug_cuda_way_of(const tug_cuda *c, const tug_moe_weights *w, int expert);
+
+/* Enqueues the copies of matrices [first, first + n) of an expert to their places in seat
+ * `seat` of a half; over: pinned memory of the size of an expert, if by hand. */
+void tug_cuda_carry(tug_cuda *c, int half, int seat, const tug_moe_weights *w, int expert,
+                    int first, int n, uint8_t *over);
+
+/* Matrices that arrived become rows as in the file, some at a time. */
+typedef struct tug_cuda_unpacker {
+    tug_cuda *c;
+    tug_type type;
+    tug_cuda_unpack a;
+} tug_cuda_unpacker;
+void tug_cuda_unpack_add(tug_cuda_unpacker *u, const tug_weight *w, void *to,
+                         const void *from);
+void tug_cuda_unpack_flush(tug_cuda_unpacker *u);
+
+/* Entries of tables, some at a time. */
+typedef struct tug_cuda_editor {
+    tug_cuda *c;
+    tug_cuda_edits a;
+} tug_cuda_editor;
+void tug_cuda_edit_add(tug_cuda_editor *e, uint64_t *at, const void *value);
+void tug_cuda_edit_flush(tug_cuda_editor *e);
+
+/* One layer of one batch. */
+typedef struct tug_cuda_moe_job {
+    tug_backend *be;
+    tug_cuda *c;
+    const tug_moe_weights *w;
+    float *y;
+    tug_cuda_inputs in;
+    int n_used;
+    int64_t n_tok, n_pair, dim;
+    tug_cuda_slots slots[TUG_CUDA_MATRICES]; /* of gate, up, down */
+    const uint8_t
+        *elsewhere; /* (n_expert,): 1: not the CPU's; what has slots, and what is
+                                 carried */
+} tug_cuda_moe_job;
+
+/* Gates and ups of what has slots; then everything else of what the device computes.  The
+ * second may wait until the host knows what was chosen. */
+void tug_cuda_many_hidden(tug_cuda_moe_job *j);
+TUG_NODISCARD tug_status tug_cuda_many_down(tug_cuda_moe_job *j, tug_err *err);
+
+/* load (n,), most tokens first, of experts of so many bytes and multiplications a token:
+ * how many should be carried. */
+int tug_cuda_split(const tug_cuda_costs *k, const tug_cuda_load *load, int n,
+                   double bytes, double macs);
+
+void tug_cuda_op_begin_pass(tug_backend *be, int64_t n_tok);
+/* What a layer's router chose, (n_tok, n_used), is told to the policy. */
+void tug_cuda_slots_saw(tug_cuda *c, tug_cuda_experts *e, const int32_t *ids,
+                        int64_t n_tok, int n_used);
 
 /* ---- ops ---------------------------------------------------------------------------------- */
 /* Whether the delta rule of n_tok tokens goes in chunks, if the heads are as they must be.  The

@@ -24,6 +24,7 @@ typedef struct tug_backend_ops {
     tug_status (*wait)(tug_backend *be, tug_err *err);
     tug_status (*run)(tug_backend *be, const tug_pass *pass, tug_err *err); /* NULL: its
                                                                  ops are called */
+    void (*begin_pass)(tug_backend *be, int64_t n_tok); /* NULL: nothing */
     /* ops */
     void (*embed)(tug_backend *be, float *x, const tug_weight *w, const int32_t *ids,
                   int64_t n_tok);

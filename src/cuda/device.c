@@ -318,14 +318,29 @@ void *tug_device_address_of(tug_device *d, void *pinned) {
     return d->failure.code == TUG_OK ? (void *)(uintptr_t)p : NULL;
 }
 
-void tug_device_free_pinned(tug_device *d, void *p) {
-    if (!p) return;
+/* The owner of pinned memory waited for its copies, but after a failure a wait does not. */
+static void let_copies_end(tug_device *d) {
     (void)enter(d);
-    /* The owner waited for its copies, but after a failure a wait does not. */
     for (int i = 0; i < TUG_DEVICE_STREAMS && d->failure.code != TUG_OK; i++) {
         (void)d->cu.cuStreamSynchronize(d->stream[i]);
     }
+}
+
+void tug_device_free_pinned(tug_device *d, void *p) {
+    if (!p) return;
+    let_copies_end(d);
     (void)d->cu.cuMemFreeHost(p);
+}
+
+bool tug_device_pin(tug_device *d, void *p, size_t bytes) {
+    return ready(d) &&
+           d->cu.cuMemHostRegister_v2(p, bytes, TUG_CU_HOST_PORTABLE) == TUG_CU_SUCCESS;
+}
+
+void tug_device_unpin(tug_device *d, void *p) {
+    if (!p) return;
+    let_copies_end(d);
+    (void)d->cu.cuMemHostUnregister(p);
 }
 
 /* ---- enqueued ------------------------------------------------------------------------------------ */
@@ -450,6 +465,13 @@ void tug_device_after_word(tug_device *d, tug_device_stream s, const void *word,
         d,
         d->cu.cuStreamWaitValue32_v2(d->stream[s], address(word), value, TUG_CU_WAIT_GEQ),
         "a wait for the host");
+}
+
+bool tug_device_happened(tug_device *d, tug_device_event *e) {
+    if (!ready(d)) return false;
+    const tug_cu_result r = d->cu.cuEventQuery(cu_event(e));
+    if (r != TUG_CU_NOT_READY) keep(d, r, "its work");
+    return r == TUG_CU_SUCCESS;
 }
 
 tug_status tug_device_wait_event(tug_device *d, tug_device_event *e, tug_err *err) {

@@ -79,6 +79,11 @@ void tug_device_free_pinned(tug_device *d, void *p);
  * failure. */
 void *tug_device_address_of(tug_device *d, void *pinned);
 
+/* Host memory of the caller's becomes such memory, until unpin.  false: it stays as it was,
+ * for a reason that matters to nobody (the system has its limits). */
+bool tug_device_pin(tug_device *d, void *p, size_t bytes);
+void tug_device_unpin(tug_device *d, void *p);
+
 /* ---- enqueued ------------------------------------------------------------------------------ */
 
 /* Kernel `name`, a constant string that stays, with a copy of its one argument. */
@@ -111,6 +116,9 @@ void tug_device_after(tug_device *d, tug_device_stream s, tug_device_event *e);
  * the stream never ends.  If info->waits_for_words. */
 void tug_device_after_word(tug_device *d, tug_device_stream s, const void *word,
                            uint32_t value);
+
+/* Has it happened?  Does not wait; false after a failure. */
+bool tug_device_happened(tug_device *d, tug_device_event *e);
 
 /* The host waits for the event, for all of the stream. */
 TUG_NODISCARD tug_status tug_device_wait_event(tug_device *d, tug_device_event *e,

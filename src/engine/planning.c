@@ -125,6 +125,20 @@ static tug_status too_little_vram(const tug_planning *p, tug_err *err) {
         least, have);
 }
 
+uint64_t tug_planning_vram_experts(const tug_planning *p) {
+    const uint64_t *use = p->plan.vram.use;
+    return use[TUG_PLAN_USE_ONLY_HERE] + use[TUG_PLAN_USE_COPIES] + p->vram_tables;
+}
+
+/* A part of what experts get is where they are while they move. */
+static tug_status set_aside_carrier(tug_planning *p, const tug_model *m, tug_err *err) {
+    const uint64_t bytes = tug_weights_carrier_bytes(&m->net.weights, &m->net.shape,
+                                                     tug_planning_vram_experts(p));
+    if (bytes == 0) return TUG_OK;
+    p->request.vram_staging_bytes = bytes;
+    return tug_plan_make(&p->model, &p->machine, &p->request, &p->plan, err);
+}
+
 /* A first plan chooses the batch; what the backend takes for that batch is known to the
  * byte, and a second plan has it.  A batch that does not fit is halved, unless somebody
  * asked for it. */
@@ -137,7 +151,7 @@ static tug_status plan_gpu(tug_planning *p, const tug_model *m,
         p->request.vram_workspace =
             taken + tug_scratch_gpu_bytes(&m->net, n) + p->vram_tables;
         TUG_TRY(tug_plan_make(&p->model, &p->machine, &p->request, &p->plan, err));
-        if (p->plan.on_gpu) return TUG_OK;
+        if (p->plan.on_gpu) return set_aside_carrier(p, m, err);
         if (rq->n_batch > 0 || n / 2 < LEAST_BATCH) return too_little_vram(p, err);
     }
 }

@@ -21,6 +21,9 @@ typedef struct tug_planning {
 TUG_NODISCARD tug_status tug_planning_make(tug_planning **out, const tug_model *m,
                                            const tug_model_params *params, tug_err *err);
 
+/* Bytes of VRAM for experts' slots, with their tables. */
+uint64_t tug_planning_vram_experts(const tug_planning *p);
+
 /* Three lines, and the tables of `tug plan`. */
 TUG_NODISCARD tug_status tug_planning_describe(const tug_planning *p, tug_buf *summary,
                                                tug_buf *tables, tug_err *err);

@@ -19,12 +19,6 @@ static bool all_fit(const tug_planning *p, const tug_model *m) {
  * helps, and memory is no matter. */
 #define BATCH 2048
 
-/* Bytes of VRAM that the plan gives to experts, with their tables. */
-static uint64_t vram_experts(const tug_planning *p) {
-    const uint64_t *use = p->plan.vram.use;
-    return use[TUG_PLAN_USE_ONLY_HERE] + use[TUG_PLAN_USE_COPIES] + p->vram_tables;
-}
-
 static void take_plan(tug_residency *r, const tug_planning *p, const tug_model *m,
                       bool asked_batch) {
     const tug_plan *plan = &p->plan;
@@ -38,7 +32,7 @@ static void take_plan(tug_residency *r, const tug_planning *p, const tug_model *
     if (!plan->on_gpu) return;
     r->vram_session = vram[TUG_PLAN_USE_KV] + vram[TUG_PLAN_USE_STATE];
     r->vram_staging_bytes = plan->vram_staging_bytes;
-    r->vram_experts = vram_experts(p);
+    r->vram_experts = tug_planning_vram_experts(p);
     r->session_bytes += r->vram_session;
 }
 
@@ -144,7 +138,8 @@ static tug_status load_gpu(tug_model *m, const tug_residency *r, tug_err *err) {
     const uint64_t planned = r->vram_experts + r->vram_staging_bytes;
     const uint64_t room = planned < left ? planned : left;
     m->vram_experts = tug_backend_gpu_used(m->be);
-    TUG_TRY(tug_weights_place_experts(&m->net.weights, s, m->be, room, err));
+    TUG_TRY(tug_weights_place_experts(&m->net.weights, s, m->be, room,
+                                      r->vram_staging_bytes, err));
     m->vram_experts = tug_backend_gpu_used(m->be) - m->vram_experts;
     return TUG_OK;
 }
@@ -163,6 +158,7 @@ static tug_status pack_weights(tug_model *m, const tug_residency *r, loading *l,
     if (on_gpu) TUG_TRY(load_gpu(m, r, err));
     if (!on_gpu || !r->streamed) {
         TUG_TRY(tug_weights_pack(w, m->gguf, m->be, scope, on_load, l, err));
+        if (on_gpu) tug_weights_pin(w, m->be);
     }
     l->before = packed;
     return TUG_OK;

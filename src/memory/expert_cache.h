@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-#include "memory/expert_policy.h"
+#include "policy/expert_policy.h"
 
 typedef struct tug_expert_cache tug_expert_cache;
 

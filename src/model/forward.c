@@ -116,6 +116,7 @@ static tug_status run_layers(void *ud, tug_err *err) {
 
 tug_status tug_forward(const tug_net *net, tug_state *st, tug_scratch *s,
                        const int32_t *ids, int64_t n_tok, tug_err *err) {
+    tug_backend_begin_pass(net->be, n_tok);
     tug_stage_enter(net->be, TUG_STAGE_EMBEDDING);
     tug_op_embed(net->be, s->x, &net->weights.embedding, ids, n_tok);
     rope_table(net, s->angles, st->n_tokens, n_tok);

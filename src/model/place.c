@@ -168,9 +168,39 @@ static uint64_t bytes_of_each(const tug_weights *w, int n) {
     return bytes;
 }
 
+static size_t largest_expert(const tug_weights *w) {
+    size_t largest = 0;
+    for (int i = 0; i < w->n_layer; i++) {
+        const size_t one = tug_cuda_expert_bytes(&w->layer[i].moe);
+        if (one > largest) largest = one;
+    }
+    return largest;
+}
+
+/* Experts that may be on their way at a time in so many bytes. */
+static int carried_in(size_t stride, uint64_t bytes) {
+    int n = TUG_CUDA_CARRIED;
+    while (n > 0 && tug_cuda_carrier_bytes(stride, n) > bytes) n /= 2;
+    return n;
+}
+
+/* An eighth of the room at most. */
+uint64_t tug_weights_carrier_bytes(const tug_weights *w, const tug_shape *s,
+                                   uint64_t room) {
+    if (bytes_of_each(w, (int)s->n_expert) <= room) return 0;
+    const size_t stride = largest_expert(w);
+    const int n = carried_in(stride, room / 8);
+    return n > 0 ? tug_cuda_carrier_bytes(stride, n) : 0;
+}
+
 tug_status tug_weights_place_experts(tug_weights *w, const tug_shape *s, tug_backend *be,
-                                     uint64_t room, tug_err *err) {
+                                     uint64_t room, uint64_t carrier, tug_err *err) {
     int n = 0, more = 0; /* of every layer, and one more of the first so many layers */
+    if (carrier > 0 && carrier < room) {
+        const size_t stride = largest_expert(w);
+        TUG_TRY(tug_cuda_carrier_create(be, stride, carried_in(stride, carrier), err));
+        room -= carrier;
+    }
     while (n < s->n_expert && bytes_of_each(w, n + 1) <= room) n++;
     uint64_t used = bytes_of_each(w, n);
     while (n < s->n_expert && more < w->n_layer) {
@@ -208,7 +238,12 @@ tug_status tug_weights_place_dense(tug_weights *w, const tug_shape *s, tug_backe
     return tug_backend_wait(be, err);
 }
 
+void tug_weights_pin(tug_weights *w, tug_backend *be) {
+    tug_cuda_pin_host(be, w->packed, w->packed_bytes);
+}
+
 void tug_weights_unplace(tug_weights *w, tug_backend *be) {
+    if (be && tug_backend_gpu(be)) tug_cuda_carrier_destroy(be);
     for (int i = 0; w->layer && i < w->n_layer; i++) {
         tug_cuda_experts_destroy(be, &w->layer[i].moe.on_gpu);
     }

@@ -19,11 +19,18 @@ uint64_t tug_weights_placed_bytes(const tug_weights *w, const tug_shape *s);
 TUG_NODISCARD tug_status tug_weights_place_dense(tug_weights *w, const tug_shape *s,
                                                  tug_backend *be, tug_err *err);
 
-/* Copies experts: as many of every layer as `room` bytes hold, the first ones; w as bound,
- * not packed yet. */
+/* What of so much room for experts should be set aside to move them; 0 if all fit, or few. */
+uint64_t tug_weights_carrier_bytes(const tug_weights *w, const tug_shape *s,
+                                   uint64_t room);
+
+/* Copies experts: as many of every layer as `room` bytes hold, the first ones, beside
+ * `carrier` bytes of it as above; w as bound, not packed yet. */
 TUG_NODISCARD tug_status tug_weights_place_experts(tug_weights *w, const tug_shape *s,
                                                    tug_backend *be, uint64_t room,
-                                                   tug_err *err);
+                                                   uint64_t carrier, tug_err *err);
+/* The packed weights, w as packed, become memory that experts can leave fast. */
+void tug_weights_pin(tug_weights *w, tug_backend *be);
+
 /* Frees what is on the device; before the backend goes. */
 void tug_weights_unplace(tug_weights *w, tug_backend *be);
 

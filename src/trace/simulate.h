@@ -8,7 +8,7 @@
 #ifndef TUG_TRACE_SIMULATE_H
 #define TUG_TRACE_SIMULATE_H
 
-#include "memory/expert_policy.h"
+#include "policy/expert_policy.h"
 #include "trace/trace.h"
 
 typedef struct tug_hits {

@@ -272,6 +272,47 @@ static void test_any_schedule(void **state) {
     assert_nothing_lives();
 }
 
+/* Memory that was there already becomes pinned; the device reads it when the copy runs. */
+static void test_pin(void **state) {
+    (void)state;
+    enum { BYTES = 4096 };
+    configure("schedule=deferred");
+    tug_device *d;
+    tug_device_event *e;
+    tug_err err;
+    void *p, *host = aligned_alloc(4096, BYTES);
+    assert_int_equal(tug_device_open(&d, 0, 0, &err), TUG_OK);
+    assert_int_equal(tug_device_alloc(d, &p, BYTES, "x", &err), TUG_OK);
+    assert_int_equal(tug_device_event_create(d, &e, &err), TUG_OK);
+    assert_true(tug_device_pin(d, host, BYTES));
+    assert_false(tug_device_pin(d, host, BYTES)); /* it is: no failure of the device */
+    assert_int_equal(tug_device_status(d, &err), TUG_OK);
+    memset(host, 1, BYTES);
+    tug_device_copy_in(d, TUG_STREAM_COPY, p, host, BYTES);
+    tug_device_record(d, e, TUG_STREAM_COPY);
+    assert_false(tug_device_happened(d, e));
+    memset(host, 2, BYTES); /* not taken yet */
+    assert_int_equal(tug_device_wait_event(d, e, &err), TUG_OK);
+    assert_true(tug_device_happened(d, e));
+    uint8_t back[BYTES];
+    tug_device_copy_out(d, TUG_STREAM_COPY, back, p, BYTES);
+    assert_int_equal(tug_device_wait(d, TUG_STREAM_COPY, &err), TUG_OK);
+    assert_int_equal(back[0], 2);
+    assert_int_equal(back[BYTES - 1], 2);
+    configure("fail=1:719");
+    assert_false(tug_device_happened(d, e));
+    assert_int_equal(tug_device_status(d, &err), TUG_EDEVICE);
+    tug_device_unpin(d, host);
+    tug_device_unpin(d, NULL);
+    tug_device_event_destroy(d, &e);
+    tug_device_free(d, p, BYTES);
+    tug_device_close(&d);
+    free(host);
+    recover();
+    configure("schedule=immediate");
+    assert_nothing_lives();
+}
+
 /* After a failure nothing runs any more, and the first sentence stays. */
 static void test_failed_stays_failed(void **state) {
     (void)state;
@@ -314,6 +355,7 @@ int main(void) {
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_failure_everywhere),
         cmocka_unit_test(test_any_schedule),
+        cmocka_unit_test(test_pin),
         cmocka_unit_test(test_failed_stays_failed),
         cmocka_unit_test(test_host_memory_fails),
     };

@@ -13,10 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend_cuda.h"
+#include "backend/backend_cuda_impl.h"
 #include "cuda_emu/control.h"
 #include "engine/engine_impl.h"
+#include "engine/residency.h"
 #include "kernels/kt.h"
+#include "model/place.h"
 #include "tokenizer/tokenizer.h"
 
 #define MODEL "models/tug-tiny-coder-q8_0.gguf"
@@ -121,6 +123,22 @@ static uint64_t expert_slot(const tug_model *m) {
     return tug_cuda_experts_bytes(w, 2) - tug_cuda_experts_bytes(w, 1);
 }
 
+/* What is set aside to move experts, beside room for n of them. */
+static uint64_t carrier_for(const tug_model *m, int64_t n) {
+    const uint64_t slots = (uint64_t)n * expert_slot(m);
+    for (int k = TUG_CUDA_CARRIED; k > 0; k /= 2) {
+        const uint64_t bytes = tug_cuda_carrier_bytes(expert_slot(m), k);
+        if (bytes <= (slots + bytes) / 8) return bytes;
+    }
+    return 0;
+}
+
+static uint64_t session_bytes(const tug_model *m) {
+    const tug_state_shape s = tug_net_state_shape(&m->net, TUG_KV_F16);
+    return (N_CTX + 2 * TUG_KV_BLOCK) * tug_state_bytes_per_token(&s) +
+           tug_state_recurrent_bytes(&s) + 4096;
+}
+
 /* VRAM with which exactly n experts get a copy. */
 static uint64_t ceiling_for(int64_t n) {
     tug_model *m;
@@ -129,12 +147,11 @@ static uint64_t ceiling_for(int64_t n) {
     const tug_model_info info = tug_model_get_info(m);
     const int64_t all = info.n_layer * info.n_expert;
     assert_int_equal(info.n_experts_on_gpu, all);
-    const tug_state_shape s = tug_net_state_shape(&m->net, TUG_KV_F16);
-    const uint64_t session = (N_CTX + 2 * TUG_KV_BLOCK) * tug_state_bytes_per_token(&s) +
-                             tug_state_recurrent_bytes(&s) + 4096;
     const uint64_t left_out = (uint64_t)(all - n) * expert_slot(m);
+    const uint64_t carrier = n < all ? carrier_for(m, n) : 0;
     /* A little less than one more would take. */
-    const uint64_t vram = info.vram_used + session - left_out + expert_slot(m) / 2;
+    const uint64_t vram =
+        info.vram_used + session_bytes(m) - left_out + carrier + expert_slot(m) / 2;
     tug_model_close(&m);
     return vram;
 }
@@ -187,17 +204,228 @@ static void test_too_little(void **state) {
     tug_model_close(&gpu);
 }
 
-static void test_every_length(void **state) {
+/* ---- experts that move ------------------------------------------------------------------------ */
+
+/* Every newcomer gets a slot: the contents change with every token. */
+static void churn(tug_model *m) {
+    tug_cuda_of(m->be)->costs.newcomer_margin = -1e9;
+}
+
+/* A link so fast that all absent experts of a prompt are carried, or so slow that none is. */
+static void set_link(tug_model *m, double bytes_per_s) {
+    tug_cuda_of(m->be)->costs.link_bytes_per_s = bytes_per_s;
+}
+
+/* On the device, expert x of a layer has the rows of the file where the tables say. */
+static void check_expert(tug_model *gpu, const tug_cuda_experts *e,
+                         const tug_moe_weights *file, const uint64_t *tables, int x) {
+    for (int j = 0; j < TUG_CUDA_MATRICES; j++) {
+        const uint64_t at = tables[j * e->n_expert + x];
+        assert_int_equal(at != 0, e->here[x]);
+        if (!at) continue;
+        const tug_weight *w = tug_cuda_matrix(file, j);
+        const size_t bytes = tug_cuda_matrix_bytes(w);
+        uint8_t *got = malloc(bytes);
+        tug_err err;
+        tug_backend_read(gpu->be, got, (const void *)(uintptr_t)at, bytes);
+        must(tug_backend_wait(gpu->be, &err), &err);
+        assert_memory_equal(got, tug_weight_row(w, x, 0), bytes);
+        free(got);
+    }
+}
+
+/* The host's mirror, the device's tables and the bytes in the slots agree. */
+static void check_slots(tug_model *gpu) {
+    tug_model *file; /* its weights lie as in the file */
+    tug_err err;
+    const tug_model_params p = {.path = MODEL, .cpu_level = "ref"};
+    must(tug_model_open(&file, &p, &err), &err);
+    for (int i = 0; i < gpu->net.weights.n_layer; i++) {
+        const tug_cuda_experts *e = gpu->net.weights.layer[i].moe.on_gpu;
+        const size_t n = (size_t)(TUG_CUDA_MATRICES * e->n_expert);
+        uint64_t *tables = malloc(n * sizeof *tables);
+        tug_backend_read(gpu->be, tables, e->tables, n * sizeof *tables);
+        must(tug_backend_wait(gpu->be, &err), &err);
+        for (int x = 0; x < e->n_expert; x++) {
+            check_expert(gpu, e, &file->net.weights.layer[i].moe, tables, x);
+        }
+        for (int s = 0; s < e->n_slot; s++) {
+            assert_true(e->in_slot[s] < 0 || e->here[e->in_slot[s]]);
+        }
+        free(tables);
+    }
+    tug_model_close(&file);
+}
+
+static void test_churn(void **state) {
+    (void)state;
+    static const int64_t counts[] = {64, 26};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        tug_model *gpu;
+        tug_err err;
+        must(open_gpu(&gpu, ceiling_for(counts[i]), &err), &err);
+        assert_int_equal(tug_model_get_info(gpu).n_experts_on_gpu, counts[i]);
+        churn(gpu);
+        for (int64_t n_prompt = 1; n_prompt < 3; n_prompt++) {
+            compare(gpu, TUG_KV_CACHE_F16, n_prompt);
+        }
+        const tug_cuda_slot_stats now = tug_backend_gpu_slots(gpu->be);
+        assert_true(now.promotions >= 10 && now.hits > 0 && now.misses > 0);
+        assert_true(now.bytes > 0 && now.seeded == 0 && now.streamed == 0);
+        check_slots(gpu);
+        tug_model_close(&gpu);
+    }
+}
+
+/* One slot in all layers together, and none, but room to move experts. */
+static void test_least(void **state) {
+    (void)state;
+    for (int64_t n = 0; n < 2; n++) {
+        tug_model *gpu;
+        tug_err err;
+        /* Room for a larger session is room for a carrier. */
+        must(open_for(&gpu, ceiling_for(n) + (4 << 20), N_CTX + 2048, &err), &err);
+        assert_int_equal(tug_model_get_info(gpu).n_experts_on_gpu, n);
+        must(tug_cuda_carrier_create(gpu->be, expert_slot(gpu), 1, &err), &err);
+        tug_weights_pin(&gpu->net.weights, gpu->be);
+        churn(gpu);
+        set_link(gpu, 1e30);
+        compare(gpu, TUG_KV_CACHE_F16, 1);
+        compare(gpu, TUG_KV_CACHE_F16, 18);
+        const tug_cuda_slot_stats now = tug_backend_gpu_slots(gpu->be);
+        assert_int_equal(now.promotions > 0, n);
+        assert_true(now.streamed > 0);
+        check_slots(gpu);
+        tug_model_close(&gpu);
+    }
+}
+
+/* The margin keeps most newcomers out. */
+static void test_calm(void **state) {
     (void)state;
     tug_model *gpu;
     tug_err err;
-    must(open_gpu(&gpu, ceiling_for(40), &err), &err);
+    must(open_gpu(&gpu, ceiling_for(64), &err), &err);
+    tug_cuda_of(gpu->be)->costs.newcomer_margin = 1e9;
+    compare(gpu, TUG_KV_CACHE_F16, 3);
+    assert_int_equal(tug_backend_gpu_slots(gpu->be).promotions, 0);
+    check_slots(gpu);
+    tug_model_close(&gpu);
+}
+
+/* Experts that are not packed, and so not in pinned memory. */
+static void test_by_hand(void **state) {
+    (void)state;
+    tug_model *gpu;
+    tug_err err;
+    const tug_model_params p = {.path = MODEL,
+                                .n_threads = 2,
+                                .cpu_level = "ref",
+                                .gpu = "0",
+                                .vram_bytes = ceiling_for(64),
+                                .n_ctx = N_CTX,
+                                .n_batch = N_PROMPT};
+    must(tug_model_open(&gpu, &p, &err), &err);
+    assert_null(gpu->net.weights.packed);
+    churn(gpu);
+    set_link(gpu, 1e30); /* but nothing is carried by hand for a batch */
+    compare(gpu, TUG_KV_CACHE_F16, 2);
+    compare(gpu, TUG_KV_CACHE_F16, 18);
+    const tug_cuda_slot_stats now = tug_backend_gpu_slots(gpu->be);
+    assert_true(now.promotions > 0);
+    assert_int_equal(now.streamed, 0);
+    check_slots(gpu);
+    tug_model_close(&gpu);
+}
+
+/* Experts that come from the file, with slots that change hands in RAM too. */
+static void test_from_the_file(void **state) {
+    (void)state;
+    enum { MOST_LAYERS = 64 };
+    int homes[MOST_LAYERS];
+    for (int i = 0; i < MOST_LAYERS; i++) homes[i] = 6;
+    tug_model *gpu;
+    tug_err err;
+    const tug_residency plan = {.streamed = true,
+                                .home = homes,
+                                .staging = 8,
+                                .n_batch = N_PROMPT,
+                                .vram_session = session_bytes(cpu),
+                                .vram_staging_bytes = carrier_for(cpu, 64),
+                                .vram_experts = UINT64_MAX / 2};
+    const tug_model_params p = {.path = MODEL,
+                                .n_threads = 2,
+                                .gpu = "0",
+                                .vram_bytes = ceiling_for(64),
+                                .n_ctx = N_CTX,
+                                .n_batch = N_PROMPT};
+    must(tug_model_open_as(&gpu, &p, &plan, &err), &err);
+    churn(gpu);
+    tug_cuda_of(gpu->be)->costs.answer_tokens = 1e9;
+    compare(gpu, TUG_KV_CACHE_F16, 2);
+    compare(gpu, TUG_KV_CACHE_F16, 30);
+    compare(gpu, TUG_KV_CACHE_F16, 1);
+    const tug_cuda_slot_stats now = tug_backend_gpu_slots(gpu->be);
+    assert_true(now.promotions > 0 && now.streamed == 0);
+    check_slots(gpu);
+    tug_model_close(&gpu);
+}
+
+/* Prompts of any length, with all absent experts carried, and with none. */
+static void test_every_length(void **state) {
+    (void)state;
     static const int64_t prompts[] = {2, 15, 16, 17, 129, 300};
+    tug_model *gpu;
+    tug_err err;
+    must(open_gpu(&gpu, ceiling_for(40), &err), &err);
+    set_link(gpu, 1e30);
     for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
         compare(gpu, TUG_KV_CACHE_F16, prompts[i]);
+        assert_int_equal(tug_backend_gpu_slots(gpu->be).streamed > 0, prompts[i] > 16);
     }
     compare(gpu, TUG_KV_CACHE_Q8_0, 12);
+    const uint64_t streamed = tug_backend_gpu_slots(gpu->be).streamed;
+    set_link(gpu, 1e-30);
+    compare(gpu, TUG_KV_CACHE_F16, 70);
+    assert_int_equal(tug_backend_gpu_slots(gpu->be).streamed, streamed);
+    check_slots(gpu);
     tug_model_close(&gpu);
+}
+
+/* After a prompt its experts have the slots. */
+static void test_seeding(void **state) {
+    (void)state;
+    tug_model *gpu;
+    tug_err err;
+    must(open_gpu(&gpu, ceiling_for(64), &err), &err);
+    tug_cuda_of(gpu->be)->costs.newcomer_margin = 1e9;
+    tug_cuda_of(gpu->be)->costs.answer_tokens = 1e9;
+    compare(gpu, TUG_KV_CACHE_F16, 40);
+    const tug_cuda_slot_stats now = tug_backend_gpu_slots(gpu->be);
+    assert_true(now.seeded > 0 && now.promotions == 0);
+    check_slots(gpu);
+    tug_cuda_of(gpu->be)->costs.answer_tokens = 0;
+    compare(gpu, TUG_KV_CACHE_F16, 40);
+    assert_int_equal(tug_backend_gpu_slots(gpu->be).seeded, now.seeded);
+    tug_model_close(&gpu);
+}
+
+static void test_split(void **state) {
+    (void)state;
+    tug_cuda_load load[8] = {{0, 100}, {1, 50}, {2, 20}, {3, 10},
+                             {4, 5},   {5, 2},  {6, 1},  {7, 1}};
+    /* Crossing takes 10, the CPU 1 a token and at least 2. */
+    tug_cuda_costs k = {
+        .link_bytes_per_s = 10, .host_bytes_per_s = 50, .host_macs_per_s = 1};
+    assert_int_equal(tug_cuda_split(&k, load, 0, 100, 1), 0);
+    assert_int_equal(tug_cuda_split(&k, load, 8, 100, 1), 3); /* 30 against 21 */
+    assert_int_equal(tug_cuda_split(&k, load + 4, 4, 100, 1),
+                     1); /* 10 against 6, not 11 */
+    assert_int_equal(tug_cuda_split(&k, load + 5, 3, 100, 1), 0);
+    k.link_bytes_per_s = 1e30;
+    assert_int_equal(tug_cuda_split(&k, load, 8, 100, 1), 8);
+    k.link_bytes_per_s = 1e-30;
+    assert_int_equal(tug_cuda_split(&k, load, 8, 100, 1), 0);
 }
 
 /* ---- save points, other streams of events ---------------------------------------------------- */
@@ -210,6 +438,7 @@ static void test_save_points(void **state) {
     tug_err err;
     /* Room for a larger session is room for two. */
     must(open_for(&gpu, ceiling_for(40) + (4 << 20), N_CTX + 2048, &err), &err);
+    churn(gpu);
     const int64_t n_vocab = tug_model_get_info(gpu).n_vocab;
     must(new_session(&s, gpu, TUG_KV_CACHE_F16, &err), &err);
     int32_t want[N_TEXT], early_want[N_TEXT], got[N_TEXT];
@@ -249,7 +478,14 @@ static void test_any_schedule(void **state) {
         tug_model *gpu;
         tug_err err;
         must(open_gpu(&gpu, ceiling_for(30), &err), &err);
+        churn(gpu);
+        set_link(gpu, 1e30);
+        tug_cuda_of(gpu->be)->costs.answer_tokens = 1e9;
         compare(gpu, TUG_KV_CACHE_F16, 3);
+        compare(gpu, TUG_KV_CACHE_F16, 24);
+        const tug_cuda_slot_stats now = tug_backend_gpu_slots(gpu->be);
+        assert_true(now.promotions > 0 && now.streamed > 0);
+        check_slots(gpu);
         tug_model_close(&gpu);
     }
     configure("schedule=immediate");
@@ -327,9 +563,13 @@ static int teardown(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ceilings),     cmocka_unit_test(test_too_little),
-        cmocka_unit_test(test_every_length), cmocka_unit_test(test_save_points),
-        cmocka_unit_test(test_any_schedule), cmocka_unit_test(test_lost_device),
+        cmocka_unit_test(test_ceilings),      cmocka_unit_test(test_too_little),
+        cmocka_unit_test(test_save_points),   cmocka_unit_test(test_split),
+        cmocka_unit_test(test_churn),         cmocka_unit_test(test_least),
+        cmocka_unit_test(test_calm),          cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_from_the_file), cmocka_unit_test(test_every_length),
+        cmocka_unit_test(test_seeding),       cmocka_unit_test(test_any_schedule),
+        cmocka_unit_test(test_lost_device),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "memory/expert_policy.h"
+#include "policy/expert_policy.h"
 
 static const tug_expert_policy *named(const char *name) {
     const tug_expert_policy *p = NULL;
@@ -87,6 +87,23 @@ static void test_counts_fade(void **unused) {
     assert_true(p->score(&old, 2000) < p->score(&young, 2000));
 }
 
+/* Shares are those of the tokens that used it, however they came, and fade. */
+static void test_share(void **unused) {
+    (void)unused;
+    const tug_expert_policy *p = named("blend");
+    tug_expert_use never = {0}, always = {0}, quarter = {0}, batch = {0};
+    for (uint32_t t = 1; t <= 1000; t++) {
+        p->use(&always, t, 1, 1);
+        if (t % 4 == 0) p->use(&quarter, t, 1, 1);
+    }
+    p->use(&batch, 1000, 250, 1000);
+    assert_true(tug_expert_share(&never, 1000) == 0.0);
+    assert_true(fabs(tug_expert_share(&always, 1000) - 1.0) < 1e-3);
+    assert_true(fabs(tug_expert_share(&quarter, 1000) - 0.25) < 0.01);
+    assert_true(fabs(tug_expert_share(&batch, 1000) - 0.25) < 1e-3);
+    assert_true(fabs(tug_expert_share(&always, 1032) - 0.5) < 1e-3);
+}
+
 /* A prompt tells the same in one batch or in many. */
 static void test_batches_do_not_matter(void **unused) {
     (void)unused;
@@ -133,6 +150,7 @@ int main(void) {
         cmocka_unit_test(test_lru_is_order_of_last_use),
         cmocka_unit_test(test_lru_survives_the_end_of_the_clock),
         cmocka_unit_test(test_counts_fade),
+        cmocka_unit_test(test_share),
         cmocka_unit_test(test_batches_do_not_matter),
         cmocka_unit_test(test_blend_knows_both),
         cmocka_unit_test(test_pinned_never_lose),

@@ -235,6 +235,34 @@ typedef struct tug_cuda_combine {
     int32_t n, n_tok, n_used;
 } tug_cuda_combine;
 
+/* ---- experts that move ------------------------------------------------------------------ */
+
+/* Matrices of one type and shape, packed as quant/packed.h says, become rows as in the
+ * file.  `to` and `from` do not overlap. */
+typedef struct tug_cuda_unpack_job {
+    void *to;         /* (n_rows, row_bytes), aligned, written */
+    const void *from; /* as many bytes, aligned */
+} tug_cuda_unpack_job;
+#define TUG_CUDA_UNPACKS       32
+#define TUG_CUDA_UNPACK_BLOCKS 8 /* of a row, that one block of threads takes */
+typedef struct tug_cuda_unpack {
+    tug_cuda_unpack_job job[TUG_CUDA_UNPACKS];
+    int64_t row_bytes;
+    int32_t n_rows; /* n_rows % 16 == 0 */
+    int32_t n_job;
+} tug_cuda_unpack;
+
+/* *at = value for each: entries of slot tables, all different.  By value, because the host
+ * may not change bytes that a copy still has to read. */
+typedef struct tug_cuda_edit {
+    uint64_t *at, value;
+} tug_cuda_edit;
+#define TUG_CUDA_EDITS 96
+typedef struct tug_cuda_edits {
+    tug_cuda_edit edit[TUG_CUDA_EDITS];
+    int32_t n;
+} tug_cuda_edits;
+
 /* ---- attention ------------------------------------------------------------------------- */
 
 /* One layer's cache: per kv head n_rows rows of head_dim values: f16 or blocks of Q8_0. */

@@ -25,20 +25,21 @@ enum { WARP = 32, GEMV_WIDTHS = 4 };
 
 /* The kernels of a type of weights. */
 typedef struct typed_t {
-    const char *embed, *hidden, *down, *gemv[GEMV_WIDTHS],
-        *gemm[2]; /* gemm: 1 and 2 digits */
+    const char *embed, *hidden, *down, *unpack, *gemv[GEMV_WIDTHS],
+        *gemm[2]; /* gemm: 1 and 2 digits; unpack: NULL for floats */
 } typed_t;
 
-#define TYPED(type, name, gemm1, gemm2)                                    \
+#define TYPED(type, name, unpack, gemm1, gemm2)                            \
     [TUG_TYPE_##type] = {"tug_embed_" #name,                               \
                          "tug_expert_hidden_" #name,                       \
                          "tug_expert_down_" #name,                         \
+                         unpack,                                           \
                          {"tug_gemv_" #name "_1", "tug_gemv_" #name "_2",  \
                           "tug_gemv_" #name "_4", "tug_gemv_" #name "_8"}, \
                          {gemm1, gemm2}},
-#define FLOATS(type, name) TYPED(type, name, "tug_gemm_" #name, "tug_gemm_" #name)
+#define FLOATS(type, name) TYPED(type, name, NULL, "tug_gemm_" #name, "tug_gemm_" #name)
 #define BLOCKS(type, name) \
-    TYPED(type, name, "tug_gemm_" #name "_1", "tug_gemm_" #name "_2")
+    TYPED(type, name, "tug_unpack_" #name, "tug_gemm_" #name "_1", "tug_gemm_" #name "_2")
 static const typed_t typed[TUG_TYPE_COUNT] = {FLOAT_TYPES(FLOATS) BLOCK_TYPES(BLOCKS)};
 
 static const typed_t *kernels_of(tug_type type) {
@@ -165,6 +166,23 @@ tug_cuda_launch tug_cuda_on_gemm(const tug_cuda_gemm *a, tug_type type) {
 
 tug_cuda_launch tug_cuda_on_combine(const tug_cuda_combine *a) {
     return shape("tug_combine", (uint32_t)a->n_tok, ceil_div(a->n, 256), 256);
+}
+
+/* ---- experts that move ---------------------------------------------------------------------- */
+
+tug_cuda_launch tug_cuda_on_unpack(const tug_cuda_unpack *a, tug_type type) {
+    const int64_t n_blocks = a->row_bytes / tug_type_get(type)->block_bytes;
+    TUG_CHECK(kernels_of(type)->unpack && a->n_rows % 16 == 0);
+    tug_cuda_launch l =
+        shape(kernels_of(type)->unpack, (uint32_t)a->n_rows / 16,
+              ceil_div(n_blocks, TUG_CUDA_UNPACK_BLOCKS), 16 * TUG_CUDA_UNPACK_BLOCKS);
+    l.grid[2] = (uint32_t)a->n_job;
+    return l;
+}
+
+tug_cuda_launch tug_cuda_on_edits(const tug_cuda_edits *a) {
+    (void)a;
+    return shape("tug_edit", 1, 1, TUG_CUDA_EDITS);
 }
 
 /* ---- mixers ------------------------------------------------------------------------------- */

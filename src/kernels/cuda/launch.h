@@ -43,6 +43,10 @@ tug_cuda_launch tug_cuda_on_sort_place(const tug_cuda_sort *a);
 tug_cuda_launch tug_cuda_on_gemm(const tug_cuda_gemm *a, tug_type type);
 tug_cuda_launch tug_cuda_on_combine(const tug_cuda_combine *a);
 
+/* Of a type that packs. */
+tug_cuda_launch tug_cuda_on_unpack(const tug_cuda_unpack *a, tug_type type);
+tug_cuda_launch tug_cuda_on_edits(const tug_cuda_edits *a);
+
 /* is_q8_0: the cache holds Q8_0, else f16.  Decode is decode and join; prefill is alone. */
 tug_cuda_launch tug_cuda_on_attn_prepare(const tug_cuda_attn_prepare *a, bool is_q8_0);
 tug_cuda_launch tug_cuda_on_attn_decode(const tug_cuda_attn *a, bool is_q8_0);

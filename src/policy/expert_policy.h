@@ -5,8 +5,8 @@
  * told of all experts, also of those that are nowhere.  Time is counted in tokens, so a
  * prompt says the same in whatever batches it comes.
  * docs/EXPERTS.md, measurements in docs/TRACE.md.  SPDX-License-Identifier: MIT */
-#ifndef TUG_MEMORY_EXPERT_POLICY_H
-#define TUG_MEMORY_EXPERT_POLICY_H
+#ifndef TUG_POLICY_EXPERT_POLICY_H
+#define TUG_POLICY_EXPERT_POLICY_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,6 +29,9 @@ typedef struct tug_expert_policy {
      * have passed. */
     double (*score)(const tug_expert_use *u, uint32_t now);
 } tug_expert_policy;
+
+/* For policies that count: the share of the layer's tokens that use it, of late; 0 .. 1. */
+double tug_expert_share(const tug_expert_use *u, uint32_t now);
 
 /* (tug_expert_policy_count(),); the first is the one the engine takes. */
 const tug_expert_policy *tug_expert_policy_at(int i);

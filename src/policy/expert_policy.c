@@ -4,7 +4,7 @@
  * something) on top of a habit (some experts are popular): a count that fades slowly knows
  * the habit and the subject, the time since the last use knows the burst.  Both alone are
  * here too, to be compared with.  SPDX-License-Identifier: MIT */
-#include "memory/expert_policy.h"
+#include "policy/expert_policy.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,6 +24,11 @@ static double age(const tug_expert_use *u, uint32_t now) {
 
 static double faded(const tug_expert_use *u, uint32_t now) {
     return (double)u->heat * exp2(-age(u, now) / HALF_LIFE);
+}
+
+/* An expert that every token uses has a count of the sum of 1, f, f^2, ... */
+double tug_expert_share(const tug_expert_use *u, uint32_t now) {
+    return faded(u, now) * (1.0 - exp2(-1.0 / HALF_LIFE));
 }
 
 /* The `count` uses lie evenly among the step's tokens: each counts with the mean fade. */

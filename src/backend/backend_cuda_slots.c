@@ -1,0 +1,423 @@
+/* backend_cuda_slots.c - which experts are in VRAM: live, by what the router chooses.
+ *
+ * INVARIANTS
+ *  1. For every layer, during a pass: here[e] == 1 <=> the table has an address for e on the
+ *     compute stream <=> the slot at that address holds e's matrices as in the file.
+ *  2. in_slot[s] is the expert of which that is true, or -1 while a newcomer is on its way to
+ *     s; coming[e] == 1 <=> e sits in a half of the carrier.
+ *  3. Both change in tug_cuda_op_begin_pass only.
+ *
+ * A NEWCOMER'S WAY
+ *   wished      after a layer's ids were seen by the CPU (slots_saw); nothing has happened
+ *   departed    depart(): the loser's entry is cleared, and when the compute stream has done
+ *               that the copy stream fills a half of the carrier
+ *   here        land(), at the first begin_pass that finds the copy done: a kernel makes the
+ *               file's rows in the slot, then the entry is published
+ * Nobody waits: until it has landed the CPU computes both, as it does all that are not here.
+ *
+ * POLICY  tug_expert_policy "blend" says how much an expert deserves a slot: a count that
+ * fades plus how recent its last use is.  A newcomer needs a score that is higher by a margin,
+ * so that a single use does not move 1.5 MB; and against the more used half of the slots it
+ * needs a higher count as well, so that a burst of others does not push out the habit.
+ * SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/backend_cuda_impl.h"
+#include "base/sys.h"
+
+/* ---- life ---------------------------------------------------------------------------------- */
+
+static size_t table_bytes(const tug_moe_weights *w) {
+    return TUG_CUDA_MATRICES * (size_t)w->gate.n_mat * sizeof(uint64_t);
+}
+
+uint64_t tug_cuda_experts_bytes(const tug_moe_weights *w, int n) {
+    const uint64_t tables = (table_bytes(w) + 255) / 256 * 256;
+    return (uint64_t)n * tug_cuda_expert_bytes(w) + tables;
+}
+
+static uint8_t *slot_at(const tug_cuda_experts *e, int slot) {
+    return e->bytes + (size_t)slot * e->stride;
+}
+
+/* Copies expert i to slot i and notes where its matrices are. */
+static void fill_slot(tug_backend *be, tug_cuda_experts *e, int i, uint64_t *table) {
+    for (int j = 0; j < TUG_CUDA_MATRICES; j++) {
+        const tug_weight *w = tug_cuda_matrix(e->w, j);
+        uint8_t *at = slot_at(e, i) + tug_cuda_matrix_at(e->w, j);
+        TUG_CHECK(!w->packed);
+        table[(int64_t)j * e->n_expert + i] = (uint64_t)(uintptr_t)at;
+        tug_backend_write(be, at, tug_weight_row(w, i, 0), tug_cuda_matrix_bytes(w));
+    }
+    e->here[i] = 1;
+    e->in_slot[i] = i;
+}
+
+static tug_status fill(tug_backend *be, tug_cuda_experts *e, uint64_t *table,
+                       tug_err *err) {
+    void *p;
+    if (e->n_slot > 0) {
+        TUG_TRY(tug_backend_alloc(be, &p, (size_t)e->n_slot * e->stride, "experts", err));
+        e->bytes = p;
+    }
+    TUG_TRY(tug_backend_alloc(be, &p, table_bytes(e->w), "experts", err));
+    e->tables = p;
+    for (int i = 0; i < e->n_slot; i++) fill_slot(be, e, i, table);
+    tug_backend_write(be, e->tables, table, table_bytes(e->w));
+    return tug_backend_wait(be, err);
+}
+
+static bool alloc_lists(tug_cuda_experts *e) {
+    const size_t n = (size_t)e->n_expert;
+    e->here = tug_alloc_zero(n);
+    e->coming = tug_alloc_zero(n);
+    e->in_slot = tug_alloc_array(n, sizeof *e->in_slot);
+    e->use = tug_alloc_zero(n * sizeof *e->use);
+    e->counts = tug_alloc_zero(n * sizeof *e->counts);
+    e->ranked = tug_alloc_array(n, sizeof *e->ranked);
+    return e->here && e->coming && e->in_slot && e->use && e->counts && e->ranked;
+}
+
+tug_status tug_cuda_experts_create(tug_backend *be, tug_moe_weights *w, int n,
+                                   tug_err *err) {
+    TUG_CHECK(n >= 0 && n <= w->gate.n_mat);
+    tug_cuda_cache *cache = &tug_cuda_of(be)->cache;
+    tug_cuda_experts *e = tug_alloc_zero(sizeof *e);
+    uint64_t *table = tug_alloc_zero(table_bytes(w));
+    tug_status s = TUG_OK;
+    if (e) {
+        *e = (tug_cuda_experts){.w = w,
+                                .n_expert = (int)w->gate.n_mat,
+                                .n_slot = n,
+                                .stride = tug_cuda_expert_bytes(w),
+                                .next = cache->first};
+        cache->first = e;
+    }
+    if (!e || !table || !alloc_lists(e)) {
+        s = TUG_FAIL(err, TUG_ENOMEM, "out of memory for the table of experts");
+    }
+    if (s == TUG_OK) s = fill(be, e, table, err);
+    tug_free(table);
+    if (s != TUG_OK) {
+        tug_cuda_experts_destroy(be, &e);
+        return s;
+    }
+    w->on_gpu = e;
+    return TUG_OK;
+}
+
+void tug_cuda_experts_destroy(tug_backend *be, tug_cuda_experts **experts) {
+    tug_cuda_experts *e = *experts;
+    if (!e) return;
+    tug_cuda_cache *cache = &tug_cuda_of(be)->cache;
+    tug_cuda_experts **link = &cache->first;
+    while (*link != e) link = &(*link)->next;
+    *link = e->next;
+    cache->next = NULL;
+    tug_backend_free(be, e->bytes, (size_t)e->n_slot * e->stride);
+    tug_backend_free(be, e->tables, table_bytes(e->w));
+    tug_free(e->here);
+    tug_free(e->coming);
+    tug_free(e->in_slot);
+    tug_free(e->use);
+    tug_free(e->counts);
+    tug_free(e->ranked);
+    tug_free(e);
+    *experts = NULL;
+}
+
+tug_cuda_slot_stats tug_backend_gpu_slots(const tug_backend *be) {
+    return be->place ? tug_cuda_of(be)->cache.stats : (tug_cuda_slot_stats){0};
+}
+
+/* ---- policy ------------------------------------------------------------------------------------ */
+
+static double score(const tug_cuda_experts *e, int expert) {
+    return tug_expert_policy_at(0)->score(&e->use[expert], e->now);
+}
+
+static double share(const tug_cuda_experts *e, int expert) {
+    return tug_expert_share(&e->use[expert], e->now);
+}
+
+static void count_uses(tug_cuda_cache *cache, tug_cuda_experts *e, const int32_t *ids,
+                       int64_t n_tok, int n_used) {
+    const int64_t n_pair = n_tok * n_used;
+    e->now += (uint32_t)n_tok;
+    for (int64_t p = 0; p < n_pair; p++) {
+        e->counts[ids[p]]++;
+        if (e->here[ids[p]]) cache->stats.hits++;
+    }
+    for (int64_t p = 0; p < n_pair; p++) {
+        int32_t *count = &e->counts[ids[p]];
+        if (*count == 0) continue; /* told already */
+        tug_expert_policy_at(0)->use(&e->use[ids[p]], e->now, *count, (int)n_tok);
+        *count = 0;
+    }
+}
+
+/* The slot of the lowest score that no wish has taken; -1: there is none. */
+static int coldest_slot(const tug_cuda_experts *e) {
+    int coldest = -1;
+    double lowest = 0;
+    for (int s = 0; s < e->n_slot; s++) {
+        if (e->in_slot[s] < 0 || (e->n_wish > 0 && e->wish[0].slot == s)) continue;
+        const double x = score(e, e->in_slot[s]);
+        if (coldest >= 0 && x >= lowest) continue;
+        coldest = s;
+        lowest = x;
+    }
+    return coldest;
+}
+
+/* Of those that were used now and have no slot, the one of the highest score; -1: none. */
+static int hottest_newcomer(const tug_cuda_experts *e, const int32_t *ids,
+                            int64_t n_pair) {
+    int hottest = -1;
+    for (int64_t p = 0; p < n_pair; p++) {
+        const int x = ids[p];
+        if (e->here[x] || e->coming[x]) continue;
+        if (e->n_wish > 0 && e->wish[0].expert == x) continue;
+        if (hottest < 0 || score(e, x) > score(e, hottest)) hottest = x;
+    }
+    return hottest;
+}
+
+static double mean_share(const tug_cuda_experts *e) {
+    double sum = 0;
+    int n = 0;
+    for (int s = 0; s < e->n_slot; s++) {
+        if (e->in_slot[s] < 0) continue;
+        sum += share(e, e->in_slot[s]);
+        n++;
+    }
+    return n > 0 ? sum / n : 0;
+}
+
+static bool deserves_more(const tug_cuda *c, const tug_cuda_experts *e, int newcomer,
+                          int old) {
+    if (score(e, newcomer) <= score(e, old) + c->costs.newcomer_margin) return false;
+    return share(e, old) <= mean_share(e) || share(e, newcomer) > share(e, old);
+}
+
+static void make_wishes(const tug_cuda *c, tug_cuda_experts *e, const int32_t *ids,
+                        int64_t n_pair) {
+    while (e->n_wish < TUG_CUDA_WISHES) {
+        const int newcomer = hottest_newcomer(e, ids, n_pair);
+        const int slot = newcomer < 0 ? -1 : coldest_slot(e);
+        if (slot < 0 || !deserves_more(c, e, newcomer, e->in_slot[slot])) return;
+        e->wish[e->n_wish++] = (tug_cuda_wish){newcomer, slot};
+    }
+}
+
+void tug_cuda_slots_saw(tug_cuda *c, tug_cuda_experts *e, const int32_t *ids,
+                        int64_t n_tok, int n_used) {
+    tug_cuda_slot_stats *stats = &c->cache.stats;
+    const uint64_t hits = stats->hits;
+    count_uses(&c->cache, e, ids, n_tok, n_used);
+    stats->misses += (uint64_t)(n_tok * n_used) - (stats->hits - hits);
+    e->n_wish = 0;
+    if (c->carrier.n == 0) return;
+    if (n_tok > TUG_CUDA_FEW_TOKENS) {
+        c->cache.seed = true;
+    } else {
+        make_wishes(c, e, ids, n_tok * n_used);
+    }
+}
+
+/* ---- seats --------------------------------------------------------------------------------- */
+
+/* Those who will sit in a half. */
+typedef struct boarding {
+    tug_cuda *c;
+    tug_cuda_seat seat[TUG_CUDA_CARRIED];
+    tug_cuda_way way[TUG_CUDA_CARRIED];
+    int n, n_by_hand;
+} boarding;
+
+static bool is_full(const boarding *b) {
+    return b->n == b->c->carrier.n || b->n_by_hand == TUG_CUDA_COPIED;
+}
+
+/* Unless it is not in memory. */
+static void board(boarding *b, tug_cuda_experts *e, int expert, int slot) {
+    const tug_cuda_way way = tug_cuda_way_of(b->c, e->w, expert);
+    if (way == TUG_CUDA_NO_WAY) return;
+    b->way[b->n] = way;
+    b->seat[b->n++] = (tug_cuda_seat){e, expert, slot};
+    b->n_by_hand += way == TUG_CUDA_BY_HAND;
+}
+
+static void set_entries(tug_cuda_editor *ed, const tug_cuda_experts *e, int expert,
+                        const uint8_t *at) {
+    for (int i = 0; i < TUG_CUDA_MATRICES; i++) {
+        tug_cuda_edit_add(ed, e->tables + (int64_t)i * e->n_expert + expert,
+                          at ? at + tug_cuda_matrix_at(e->w, i) : NULL);
+    }
+}
+
+/* The losers' slots are given up, and then the copies run. */
+static void depart(boarding *b, int half, tug_cuda_editor *ed) {
+    tug_cuda *c = b->c;
+    tug_cuda_carrier *k = &c->carrier;
+    uint8_t *over = k->pinned[half];
+    if (b->n == 0) return;
+    for (int i = 0; i < b->n; i++) {
+        const tug_cuda_seat s = b->seat[i];
+        const int loser = s.to->in_slot[s.slot];
+        set_entries(ed, s.to, loser, NULL);
+        s.to->here[loser] = 0;
+        s.to->in_slot[s.slot] = -1;
+        s.to->coming[s.expert] = 1;
+    }
+    tug_cuda_edit_flush(ed);
+    tug_device_record(c->dev, k->used[half], TUG_STREAM_COMPUTE);
+    tug_device_after(c->dev, TUG_STREAM_COPY, k->used[half]);
+    for (int i = 0; i < b->n; i++) {
+        const bool by_hand = b->way[i] == TUG_CUDA_BY_HAND;
+        tug_cuda_carry(c, half, i, b->seat[i].to->w, b->seat[i].expert, 0,
+                       TUG_CUDA_MATRICES, by_hand ? over : NULL);
+        if (by_hand) over += k->stride;
+        k->seat[half][i] = b->seat[i];
+    }
+    tug_device_record(c->dev, k->arrived[half], TUG_STREAM_COPY);
+    k->n_seat[half] = b->n;
+    b->n = b->n_by_hand = 0;
+}
+
+/* What has arrived in a half moves into its slots. */
+static void land(tug_cuda *c, int half, tug_cuda_editor *ed) {
+    tug_cuda_carrier *k = &c->carrier;
+    tug_cuda_unpacker u = {.c = c};
+    /* Matrices of the same place first: they are alike, and go in one launch. */
+    for (int i = 0; i < TUG_CUDA_MATRICES; i++) {
+        for (int s = 0; s < k->n_seat[half]; s++) {
+            const tug_cuda_experts *e = k->seat[half][s].to;
+            const size_t at = tug_cuda_matrix_at(e->w, i);
+            tug_cuda_unpack_add(&u, tug_cuda_matrix(e->w, i),
+                                slot_at(e, k->seat[half][s].slot) + at,
+                                k->raw[half] + (size_t)s * k->stride + at);
+        }
+    }
+    tug_cuda_unpack_flush(&u);
+    tug_device_record(c->dev, k->used[half], TUG_STREAM_COMPUTE);
+    for (int i = 0; i < k->n_seat[half]; i++) {
+        const tug_cuda_seat s = k->seat[half][i];
+        set_entries(ed, s.to, s.expert, slot_at(s.to, s.slot));
+        s.to->coming[s.expert] = 0;
+        s.to->here[s.expert] = 1;
+        s.to->in_slot[s.slot] = s.expert;
+    }
+    k->n_seat[half] = 0;
+}
+
+/* ---- after a prompt -------------------------------------------------------------------------- */
+
+static int by_share(const void *a, const void *b) {
+    const tug_cuda_ranked *x = a, *y = b;
+    return x->share < y->share ? -1 : x->share > y->share ? 1 : x->expert - y->expert;
+}
+
+/* ranked <- who is here, coldest first; then who is not, coldest first; how many are here. */
+static int rank(tug_cuda_experts *e) {
+    int n = 0, at = 0;
+    for (int s = 0; s < e->n_slot; s++) {
+        const int x = e->in_slot[s];
+        e->ranked[n++] = (tug_cuda_ranked){share(e, x), x, s};
+    }
+    at = n;
+    for (int x = 0; x < e->n_expert; x++) {
+        if (!e->here[x]) e->ranked[at++] = (tug_cuda_ranked){share(e, x), x, -1};
+    }
+    TUG_CHECK(at == e->n_expert);
+    qsort(e->ranked, (size_t)n, sizeof *e->ranked, by_share);
+    qsort(e->ranked + n, (size_t)(at - n), sizeof *e->ranked, by_share);
+    return n;
+}
+
+/* Does the answer gain more than the way costs?  By as many bytes as an expert has: it is
+ * read by the device instead of the CPU as often as it is used more than the other. */
+static bool pays(const tug_cuda_costs *k, double more_share) {
+    const double saved = 1 / k->host_bytes_per_s - 1 / k->device_bytes_per_s;
+    return more_share * k->answer_tokens * saved > 1 / k->link_bytes_per_s;
+}
+
+static void wait_and_land(tug_cuda *c, int half, tug_cuda_editor *ed) {
+    tug_err ignored; /* the pass tells of it */
+    if (c->carrier.n_seat[half] == 0) return;
+    (void)!tug_device_wait_event(c->dev, c->carrier.arrived[half], &ignored);
+    land(c, half, ed);
+}
+
+/* One half is filled while the other crosses. */
+static void next_half(boarding *b, int *half, tug_cuda_editor *ed) {
+    b->c->cache.stats.seeded += (uint64_t)b->n;
+    depart(b, *half, ed);
+    *half = (*half + 1) % TUG_CUDA_HALVES;
+    wait_and_land(b->c, *half, ed);
+    tug_cuda_edit_flush(ed); /* a later loser may be one who has just landed */
+}
+
+/* The contents become what the prompt used, as far as that pays.  Nothing is on its way. */
+static void seed(tug_cuda *c, tug_cuda_editor *ed) {
+    boarding b = {.c = c};
+    int half = 0;
+    for (tug_cuda_experts *e = c->cache.first; e; e = e->next) {
+        const int n_here = rank(e);
+        for (int i = 0; i < n_here && i < e->n_expert - n_here; i++) {
+            const tug_cuda_ranked *newcomer = &e->ranked[e->n_expert - 1 - i];
+            const tug_cuda_ranked *old = &e->ranked[i];
+            if (!pays(&c->costs, newcomer->share - old->share)) break;
+            board(&b, e, newcomer->expert, old->slot);
+            if (is_full(&b)) next_half(&b, &half, ed);
+        }
+    }
+    next_half(&b, &half, ed);
+    for (int h = 0; h < TUG_CUDA_HALVES; h++) wait_and_land(c, h, ed);
+}
+
+/* ---- between passes ---------------------------------------------------------------------------- */
+
+/* Layers take turns: what does not fit now is wished again if it still matters. */
+static void board_wishes(boarding *b) {
+    tug_cuda_cache *cache = &b->c->cache;
+    tug_cuda_experts *e = cache->next ? cache->next : cache->first, *const start = e;
+    do {
+        for (int i = 0; i < e->n_wish && !is_full(b); i++) {
+            board(b, e, e->wish[i].expert, e->wish[i].slot);
+        }
+        e = e->next ? e->next : cache->first;
+    } while (e != start && !is_full(b));
+    cache->next = e;
+}
+
+void tug_cuda_op_begin_pass(tug_backend *be, int64_t n_tok) {
+    tug_cuda *c = tug_cuda_of(be);
+    tug_cuda_carrier *k = &c->carrier;
+    if (k->n == 0 || !c->cache.first) return;
+    /* A prompt needs the halves for itself, and seeding too. */
+    const bool is_prompt = n_tok > TUG_CUDA_FEW_TOKENS;
+    const bool waits = is_prompt || c->cache.seed;
+    tug_cuda_editor ed = {.c = c};
+    for (int h = 0; h < TUG_CUDA_HALVES; h++) {
+        if (waits) {
+            wait_and_land(c, h, &ed);
+        } else if (k->n_seat[h] > 0 && tug_device_happened(c->dev, k->arrived[h])) {
+            land(c, h, &ed);
+        }
+    }
+    const int half = k->n_seat[0] > 0; /* both may be on their way */
+    if (!is_prompt && c->cache.seed) {
+        tug_cuda_edit_flush(&ed);
+        seed(c, &ed);
+        c->cache.seed = false;
+    } else if (!is_prompt && k->n_seat[half] == 0) {
+        boarding b = {.c = c};
+        board_wishes(&b);
+        c->cache.stats.promotions += (uint64_t)b.n;
+        depart(&b, half, &ed);
+    }
+    tug_cuda_edit_flush(&ed);
+    for (tug_cuda_experts *e = c->cache.first; e; e = e->next) e->n_wish = 0;
+}

@@ -56,6 +56,15 @@ static tug_model *open_model(const char *gpu, uint64_t vram) {
     return m;
 }
 
+/* What is set aside to move experts, beside room for n of them in slots of so many bytes. */
+static uint64_t carrier_for(uint64_t slot, int64_t n) {
+    for (int k = TUG_CUDA_CARRIED; k > 0; k /= 2) {
+        const uint64_t bytes = tug_cuda_carrier_bytes(slot, k);
+        if (bytes <= ((uint64_t)n * slot + bytes) / 8) return bytes;
+    }
+    return 0;
+}
+
 /* With copies of n experts of all layers together. */
 static tug_model *open_with(int64_t n) {
     static uint64_t for_all, slot;
@@ -68,7 +77,9 @@ static tug_model *open_with(int64_t n) {
                   (6 * N_CTX + 2 * TUG_KV_BLOCK) * tug_state_bytes_per_token(&s);
         tug_model_close(&m);
     }
-    tug_model *m = open_model("0", for_all - (uint64_t)(n_experts - n) * slot + slot / 2);
+    const uint64_t carrier = n < n_experts ? carrier_for(slot, n) : 0;
+    tug_model *m =
+        open_model("0", for_all - (uint64_t)(n_experts - n) * slot + carrier + slot / 2);
     assert_int_equal(tug_model_get_info(m).n_experts_on_gpu, n);
     return m;
 }
@@ -302,7 +313,7 @@ static void evict(tug_model *m, int layer, int i) {
     tug_cuda_experts *e = m->net.weights.layer[layer].moe.on_gpu;
     assert_int_equal(e->here[i], 1);
     e->here[i] = 0;
-    e->n_slot--; /* what the backend asks; see set_slots */
+    e->n_slot--; /* what the backend asks; see restore_slots */
     for (int j = 0; j < 3; j++) {
         tug_backend_clear(m->be, (uint64_t *)e->tables + (int64_t)j * e->n_expert + i,
                           sizeof(uint64_t));
@@ -317,10 +328,11 @@ static void evict_half(tug_model *m, int first) {
     }
 }
 
-/* The slots that there are to be freed. */
-static void set_slots(tug_model *m, int n) {
+/* As many slots as there are to be freed. */
+static void restore_slots(tug_model *m) {
     for (int l = 0; l < tug_model_get_info(m).n_layer; l++) {
-        m->net.weights.layer[l].moe.on_gpu->n_slot = n;
+        tug_cuda_experts *e = m->net.weights.layer[l].moe.on_gpu;
+        e->n_slot = e->n_expert;
     }
 }
 
@@ -343,7 +355,7 @@ static void test_residency_changes(void **state) {
     /* Not the logits: the CPU rounds otherwise. */
     assert_memory_equal(got->ids, want->ids, 12 * sizeof *want->ids);
     tug_session_destroy(&s);
-    set_slots(m, n_experts);
+    restore_slots(m);
     free_text(want);
     free_text(got);
     tug_model_close(&m);

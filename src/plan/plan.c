@@ -153,6 +153,14 @@ static double most(double a, double b) {
     return a > b ? a : b;
 }
 
+/* Floats of a token in the chunked delta rule: three forms of keys and queries, and two products
+ * with the other 63 of its chunk. */
+static double delta_chunk_floats(const tug_synth_spec *s, double n_tok) {
+    enum { DIM = 128, CHUNK = 64 };
+    if (s->dk != DIM || s->dv != DIM || n_tok < CHUNK) return 0.0;
+    return 3.0 * DIM * (double)s->n_k_head + (2.0 * CHUNK + 3.0) * (double)s->n_v_head;
+}
+
 /* Buffers of the GPU backend and of the pass, as floats: converted inputs, what experts of
  * all tokens give, parts of attention that has been split, the residual stream twice. */
 uint64_t tug_plan_vram_workspace(const tug_plan_model *m, int64_t n_batch) {
@@ -168,10 +176,10 @@ uint64_t tug_plan_vram_workspace(const tug_plan_model *m, int64_t n_batch) {
     const double pair = (double)(3 * s->expert_dim) + dim + 3.0;
     const double token = 2.0 * out + (double)s->n_expert_used * pair +
                          3.0 * (double)s->shared_dim + 4.0 * dim + (double)s->n_expert;
-    const double floats = n * token + most(mixer * out, n * dim) +
-                          mixer * (most(attn_in, delta_in) + channels) +
-                          few * SPLITS * out * 17.0 / 16.0 +
-                          HEAD_ROWS * (double)s->n_vocab;
+    const double floats =
+        n * token + most(mixer * out, n * dim) +
+        mixer * (most(attn_in, delta_in) + channels + delta_chunk_floats(s, mixer)) +
+        few * SPLITS * out * 17.0 / 16.0 + HEAD_ROWS * (double)s->n_vocab;
     const double tables = 3.0 * 8.0 * (double)(s->n_layer * s->n_expert);
     return (uint64_t)(4.0 * floats + tables);
 }

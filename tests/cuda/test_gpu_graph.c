@@ -81,6 +81,9 @@ static tug_model *open_with(int64_t n) {
     tug_model *m =
         open_model("0", for_all - (uint64_t)(n_experts - n) * slot + carrier + slot / 2);
     assert_int_equal(tug_model_get_info(m).n_experts_on_gpu, n);
+    /* The same bits need the same experts in the same places: nobody moves. */
+    tug_cuda_of(m->be)->costs.newcomer_margin = 1e30;
+    tug_cuda_of(m->be)->costs.answer_tokens = 0;
     return m;
 }
 
@@ -224,8 +227,8 @@ static void compare_ways(tug_model *m, tug_model *cpu, int64_t n_prompt, int n) 
 
 static void test_every_residency(void **state) {
     (void)state;
-    /* The second: some layers have all, the others miss one, which is rarely wanted. */
-    const int64_t counts[] = {n_experts, n_experts - 4, n_experts / 3, 1, 0};
+    /* The second: layers with one more than others. */
+    const int64_t counts[] = {n_experts, n_experts - 20, n_experts / 3, 1, 0};
     tug_model *cpu = open_model(NULL, 0);
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         tug_model *m = open_with(counts[i]);

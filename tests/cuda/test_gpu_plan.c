@@ -113,7 +113,7 @@ static void the_least_is_named(void **state) {
     const double again = megabytes_after(err.msg, "and a session take ");
     assert_true(fabs(again - least) < 0.11);
     must(open_with(&m, (uint64_t)(1e6 * least), 512, 64));
-    assert_int_equal(tug_model_get_info(m).n_experts_on_gpu, 0);
+    assert_true(tug_model_get_info(m).n_experts_on_gpu <= 4); /* it is told in 0.1 MB */
     tug_model_close(&m);
 }
 

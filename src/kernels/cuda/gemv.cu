@@ -50,10 +50,20 @@ template <class type, int T> TUG_DEVICE void gemv(const tug_cuda_linear &a) {
     }
 }
 
+// Blocks that a multiprocessor must have registers for; 0 leaves it to ptxas, which on sm_120 and
+// sm_90 wants more of these than there is room for, and spills.
+template <class type, int T> constexpr int gemv_blocks = 0;
+template <> constexpr int gemv_blocks<w_q3_k, 1> = 5;
+template <> constexpr int gemv_blocks<w_q4_k, 1> = 5;
+template <> constexpr int gemv_blocks<w_iq4_nl, 1> = 5;
+template <> constexpr int gemv_blocks<w_q5_1, 2> = 4;
+template <> constexpr int gemv_blocks<w_q2_k, 4> = 3;
+
 // Block (TUG_CUDA_GEMV_THREADS,), grid (ceil(n_rows / (ROWS groups)), ceil(n_tok / T)).
-#define GEMV(name, T)                                             \
-    TUG_KERNEL(tug_gemv_##name##_##T, tug_cuda_linear, THREADS) { \
-        gemv<w_##name, T>(a);                                     \
+#define GEMV(name, T)                                                          \
+    TUG_KERNEL_BLOCKS(tug_gemv_##name##_##T, tug_cuda_linear, THREADS,         \
+                      (gemv_blocks<w_##name, T>)) {                            \
+        gemv<w_##name, T>(a);                                                  \
     }
 #define ALL(name) GEMV(name, 1) GEMV(name, 2) GEMV(name, 4) GEMV(name, 8)
 TUG_BLOCK_WEIGHTS(ALL)

@@ -45,6 +45,7 @@ def check(o, spec):
                      "measured": statistics.median(g[2] for g in got),
                      "error": statistics.median(errors), "least": errors[0], "most": errors[-1],
                      "hit_rate": got[0][3].get("streaming", {}).get("hit_rate"),
+                     "bandwidth_share": statistics.median(g[3]["bound"]["bandwidth_share"] for g in got),
                      "starved": max(g[3]["bound"]["starved_share"] for g in got)})
     return rows
 

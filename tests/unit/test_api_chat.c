@@ -212,7 +212,7 @@ static void play_progress(tug_answer *a, tug_buf *out) {
 static void play_error(tug_answer *a, tug_buf *out) {
     tug_answer_begin(a, &final_usage, out);
     tug_buf_clear(out);
-    tug_answer_error(a, TUG_EDEVICE, STR("the \"disk\" is gone"), out);
+    tug_answer_error(a, TUG_EIO, STR("the \"disk\" is gone"), out);
 }
 
 static void test_chat_events(void **state) {

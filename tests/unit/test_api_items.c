@@ -299,7 +299,7 @@ static void play_error(tug_answer *a, tug_buf *out) {
     tug_answer_begin(a, &at_first, out);
     tug_answer_text(a, STR("Hi"), NULL, out);
     tug_buf_clear(out);
-    tug_answer_error(a, TUG_EDEVICE, STR("the \"device\" is lost"), out);
+    tug_answer_error(a, TUG_EIO, STR("the \"device\" is lost"), out);
 }
 
 static void test_errors(void **state) {

@@ -93,7 +93,7 @@ def test_streams():
     n = 50 if SANITIZED and not FULL else 200
     say = "One two three four five. "
     body = {"messages": [{"role": "user", "content": "Count. " * 20}], "stream": True}
-    with Server("-t", "1", "--cache-ram", "0.2", script=[{"say": say, "times": 0}]) as s:
+    with Server("-t", "1", "--cache-ram", "0.2", script=[{"say": say, "times": 0}], env=QUIET_MALLOC) as s:
         with concurrent.futures.ThreadPoolExecutor(n) as pool:
             assert text_of(s.post("/v1/chat/completions", body)).strip() == say.strip()
             before, start = rss(s), time.monotonic()

@@ -7,7 +7,8 @@
  * Ops cannot fail: everything that can (memory) was reserved by tug_backend_reserve.  But
  * tug_op_moe can, when experts come from a disk; and a GPU may fail, which the next
  * tug_backend_wait tells: until then results are undefined.
- * Every op computes each token by itself, so results do not depend on n_tok.
+ * Every op computes each token by itself, so on the CPU results do not depend on n_tok; on a
+ * GPU they do in the last bits, where many tokens go by other kernels than few.
  *
  * Shapes in parentheses, last dimension contiguous.  SPDX-License-Identifier: MIT */
 #ifndef TUG_BACKEND_BACKEND_H

@@ -26,6 +26,7 @@
 #include <string.h>
 
 #include "backend/backend_cuda_impl.h"
+#include "base/relax.h"
 
 bool tug_cuda_by_words(const tug_cuda *c, int64_t n_tok) {
     return n_tok <= TUG_CUDA_FEW_TOKENS && c->use_words;
@@ -80,20 +81,12 @@ void tug_cuda_handoff_send(tug_cuda *c, tug_cuda_handoff *h, const float *x) {
 
 enum { LOOKS = 4096 }; /* 40 to 140 us; then the device is asked whether it is well */
 
-static inline void cpu_relax(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 static bool has_come(const tug_cuda *c, uint32_t number) {
     for (int i = 0; i < LOOKS; i++) {
         if (atomic_load_explicit(&c->words->there, memory_order_acquire) >= number) {
             return true;
         }
-        cpu_relax();
+        tug_cpu_relax();
     }
     return false;
 }

@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/relax.h"
 #include "base/sys.h"
 
 /* Longer than the gap between two ops of a layer, far shorter than what a person or a power
@@ -47,14 +48,6 @@ struct tug_pool {
     tug_pool_clock *clock; /* borrowed; NULL: nobody measures; see invariant 1 */
 };
 
-static inline void cpu_relax(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 typedef struct spin {
     unsigned n;
     double end;
@@ -62,7 +55,7 @@ typedef struct spin {
 
 /* Pauses; false once SPIN_SECONDS are over. */
 static bool spin_on(spin *s) {
-    cpu_relax();
+    tug_cpu_relax();
     if (++s->n % LOOKS != 0) return true;
     const double now = tug_now();
     if (s->end == 0) s->end = now + SPIN_SECONDS;

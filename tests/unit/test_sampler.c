@@ -201,6 +201,48 @@ static void test_top_k_keeps_the_first_of_equals(void **state) {
     tug_sampler_destroy(&s);
 }
 
+/* Vocabularies around whole blocks of the scan, with ties, NaN and infinities in them: the
+ * first of the largest, and nobody who is not among the first k of the order. */
+static void test_blocks_of_the_scan(void **state) {
+    (void)state;
+    static const int64_t sizes[] = {1, 255, 256, 257, 511, 512, 513, 700, 1025};
+    enum { ROUNDS = 40, K = 20 };
+    tug_rng rng;
+    tug_rng_seed(&rng, 5);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes * ROUNDS; i++) {
+        const int64_t n = sizes[i / ROUNDS];
+        float *logits = malloc((size_t)n * sizeof *logits);
+        float *clean = malloc((size_t)n * sizeof *clean);
+        double *prob = malloc((size_t)n * sizeof *prob);
+        int32_t best = 0;
+        for (int64_t id = 0; id < n; id++) {
+            const int kind = (int)(60 * tug_rng_unit(&rng));
+            logits[id] = kind == 0   ? NAN
+                         : kind == 1 ? -INFINITY
+                         : kind == 2 ? -0.0f
+                                     : (float)(int)(40 * tug_rng_unit(&rng) - 30);
+            clean[id] = isnan(logits[id]) ? -INFINITY : logits[id];
+            if (clean[id] > clean[best]) best = (int32_t)id;
+        }
+        tug_sampler_params p = plain;
+        p.temperature = 0.0f;
+        tug_sampler *s = make(&p, n);
+        assert_int_equal(tug_sampler_pick(s, logits), best);
+        tug_sampler_destroy(&s);
+        p.temperature = 4.0f;
+        p.top_k = n < K ? (int)n : K;
+        reference(&p, clean, n, prob);
+        s = make(&p, n);
+        for (int draw = 0; clean[best] > -INFINITY && draw < 30; draw++) {
+            assert_true(prob[tug_sampler_pick(s, logits)] > 0);
+        }
+        tug_sampler_destroy(&s);
+        free(logits);
+        free(clean);
+        free(prob);
+    }
+}
+
 static void test_seed_decides(void **state) {
     (void)state;
     float logits[N_VOCAB];
@@ -528,6 +570,7 @@ int main(void) {
         cmocka_unit_test(test_large_nucleus),
         cmocka_unit_test(test_greedy_takes_the_first_of_equals),
         cmocka_unit_test(test_top_k_keeps_the_first_of_equals),
+        cmocka_unit_test(test_blocks_of_the_scan),
         cmocka_unit_test(test_seed_decides),
         cmocka_unit_test(test_penalties),
         cmocka_unit_test(test_penalty_window_forgets),

@@ -13,31 +13,13 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
+from gpu_program import MODEL, PROMPT, TUG, gpu_line, run, world  # noqa: E402
 from tug_server import Server, run_tests  # noqa: E402
-
-BUILD = os.path.dirname(os.path.abspath(os.environ.get("TUG", "build/tug")))
-# The same program with an image of kernels that the emulated driver accepts.
-TUG = os.path.join(BUILD, "tests/tug-gpu")
-DRIVER = os.path.join(BUILD, "tests/cuda_emu")
-MODEL = "models/tug-tiny-coder-q8_0.gguf"
-PROMPT = "def reverse(s):"
-
-
-def run(*args, emu="", driver=DRIVER):
-    env = dict(os.environ, TUG_EMU=emu, LD_LIBRARY_PATH=driver)
-    # One thread: on a busy machine two wait for each other more than they compute.
-    return subprocess.run([TUG, "run", "-m", MODEL, "-c", "256", "-b", "64", "-t", "1", "--temp", "0", "-n", "6", *args,
-                           PROMPT], capture_output=True, timeout=600, check=False, env=env)
-
-
-def gpu_line(done):
-    assert done.returncode == 0, done.stderr.decode()
-    return re.search(r"^gpu: emulated GPU, .* (\d+) of 192 experts have a copy there$", done.stderr.decode(), re.M)
 
 
 def refused(pattern, *args, command="run"):
     done = subprocess.run([TUG, command, "-m", MODEL, *args], capture_output=True, timeout=600, check=False,
-                          env=dict(os.environ, LD_LIBRARY_PATH=DRIVER))
+                          env=world())
     err = done.stderr.decode()
     assert done.returncode != 0 and done.stdout == b"", (args, done)
     assert re.search(pattern, err) and err.count("\n") == 1, err
@@ -97,7 +79,7 @@ def test_lost_while_answering():
     """`tug run`: what was said until then, a sentence, not success."""
     with tempfile.TemporaryDirectory() as folder:
         lost = os.path.join(folder, "lost")
-        env = dict(os.environ, TUG_EMU=f"lost={lost}", LD_LIBRARY_PATH=DRIVER)
+        env = world(emu=f"lost={lost}")
         args = [TUG, "run", "-m", MODEL, "-c", "256", "-t", "1", "--temp", "0", "-n", "100", "--gpu", "0", PROMPT]
         with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as tug:
             first = tug.stdout.read(4)
@@ -115,7 +97,7 @@ QUESTION = {"messages": [{"role": "user", "content": "Add two."}],
 
 
 def gpu_server(lost, *args, model=MODEL):
-    env = dict(os.environ, TUG_EMU=f"lost={lost}", LD_LIBRARY_PATH=DRIVER)
+    env = world(emu=f"lost={lost}")
     return Server("-c", "1024", "-t", "1", *args, model=model, tug=TUG, env=env)
 
 

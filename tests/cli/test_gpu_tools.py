@@ -11,29 +11,8 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
-from tug_server import Server  # noqa: E402
-
-BUILD = os.path.dirname(os.path.abspath(os.environ.get("TUG", "build/tug")))
-# The same program with an image of kernels that the emulated driver accepts.
-TUG = os.path.join(BUILD, "tests/tug-gpu")
-DRIVER = os.path.join(BUILD, "tests/cuda_emu")
-MODEL = "models/tug-tiny-coder-q8_0.gguf"
-PROMPT = "def reverse(s):"
-
-
-def world(emu="", driver=DRIVER, nvml=""):
-    return dict(os.environ, TUG_EMU=emu, LD_LIBRARY_PATH=driver, TUG_NVML=nvml)
-
-
-def run(*args, **more):
-    env = world(**more)
-    return subprocess.run([TUG, "run", "-m", MODEL, "-c", "256", "-b", "64", "-t", "1", "--temp", "0", "-n", "1", *args, PROMPT],
-                          capture_output=True, timeout=600, check=False, env=env)
-
-
-def gpu_line(done):
-    assert done.returncode == 0, done.stderr.decode()
-    return re.search(r"^gpu: emulated GPU, .* (\d+) of 192 experts have a copy there$", done.stderr.decode(), re.M)
+from gpu_program import MODEL, TUG, gpu_line, run, world  # noqa: E402
+from tug_server import Server, run_tests  # noqa: E402
 
 
 def test_the_plan_is_told():
@@ -131,20 +110,5 @@ def test_server():
         assert float(metrics["vram_budget_bytes"]) == 20e6 and float(metrics["pcie_in_bytes_total"]) > 1e6, metrics
 
 
-def main():
-    passed = failed = 0
-    for name, test in sorted(globals().items()):
-        if not name.startswith("test_") or (sys.argv[1:] and not any(w in name for w in sys.argv[1:])):
-            continue
-        try:
-            test()
-            passed += 1
-        except AssertionError as e:
-            failed += 1
-            print(f"{name}: {e}")
-    print(f"gpu_tools: {passed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests(globals(), sys.argv[1:]))

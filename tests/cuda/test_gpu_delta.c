@@ -8,13 +8,12 @@
 /* cmocka wants the four above first */
 #include <cmocka.h>
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend_cuda.h"
 #include "base/rng.h"
+#include "cuda/gpu_world.h"
 
 /* Two value heads on the 4 multiprocessors of the emulated driver: enough for chunks. */
 enum {
@@ -35,10 +34,6 @@ typedef struct inputs {
 typedef struct outputs {
     float out[N_TOK][N_OUT], s[N_STATE];
 } outputs;
-
-static void must(tug_status s, const tug_err *err) {
-    if (s != TUG_OK) fail_msg("%s", err->msg);
-}
 
 static void fill(float *x, size_t n, float from, float to) {
     static tug_rng rng;
@@ -96,8 +91,7 @@ static double nmse(const float *got, const float *want, size_t n) {
 
 static void test_delta(void **state) {
     (void)state;
-    unsigned long (*launches)(const char *);
-    *(void **)&launches = dlsym(dlopen("libcuda.so.1", RTLD_NOW), "tug_emu_launches");
+    (void)find_driver();
     tug_err err;
     tug_backend *cpu, *gpu;
     must(tug_backend_cpu_create(&cpu, TUG_CPU_REF, 1, &err), &err);
@@ -109,13 +103,13 @@ static void test_delta(void **state) {
     /* Calls of 64 tokens and more go in chunks, others do not. */
     static const int splits[][2] = {{0, 1}, {63, 1}, {64, 2}, {150, 1}};
     for (int i = 0; i < 4; i++) {
-        const unsigned long before = launches ? launches("tug_delta_scan") : 0;
+        const unsigned long before = emu.launches ? emu.launches("tug_delta_scan") : 0;
         run(gpu, in, splits[i][0], got);
         const double out = nmse(got->out[0], want->out[0], (size_t)N_TOK * N_OUT);
         const double s = nmse(got->s, want->s, N_STATE);
         if (!(out <= 1e-11 && s <= 1e-11)) fail_msg("NMSE %.3g, state %.3g", out, s);
-        if (!launches) continue;
-        assert_int_equal(launches("tug_delta_scan") - before, splits[i][1]);
+        if (!emu.launches) continue;
+        assert_int_equal(emu.launches("tug_delta_scan") - before, splits[i][1]);
     }
     free(got);
     free(want);

@@ -14,14 +14,13 @@
 /* cmocka wants the four above first */
 #include <cmocka.h>
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/status.h"
-#include "cuda_emu/control.h"
+#include "cuda/gpu_world.h"
 #include "tug.h"
 
 #define MODEL "models/tug-tiny-coder-q8_0.gguf"
@@ -46,11 +45,6 @@ enum {
 static const int codes[] = {2, 719, 214, 999};
 enum { N_CODE = sizeof codes / sizeof *codes };
 
-static void (*configure)(const char *);
-static void (*recover)(void);
-static void (*get_live)(tug_emu_live *);
-static unsigned long (*calls)(void);
-static int (*has_failed)(void);
 static bool every_call;
 static int64_t n_prompt = N_PROMPT;
 static unsigned long part, n_parts = 1; /* of all calls */
@@ -111,17 +105,6 @@ static tug_status run_all(run_state *r, tug_err *err) {
     return s;
 }
 
-static void assert_nothing_lives(const char *when) {
-    tug_emu_live live, none = {0};
-    get_live(&live);
-    if (memcmp(&live, &none, sizeof live) == 0) return;
-    fail_msg(
-        "after %s: %zu pieces of device memory, %zu of pinned memory, %zu streams, %zu "
-        "events, %zu modules, %zu graphs, %zu contexts are left",
-        when, live.device, live.host, live.streams, live.events, live.modules,
-        live.graphs, live.contexts);
-}
-
 /* ---- the failures --------------------------------------------------------------------- */
 
 typedef struct outcome {
@@ -133,10 +116,10 @@ static void fail_at(unsigned long n, int code, const run_state *want, outcome *o
     run_state r;
     tug_err err = {0};
     (void)snprintf(option, sizeof option, "fail=%lu:%d", n, code);
-    configure(option);
+    emu.configure(option);
     const tug_status s = run_all(&r, &err);
-    const bool failed = has_failed();
-    recover();
+    const bool failed = emu.has_failed();
+    emu.recover();
     assert_nothing_lives(option);
     if (s != TUG_OK) {
         const size_t length = strlen(err.msg);
@@ -157,9 +140,9 @@ static void test_every_kind(void **state) {
     run_state want;
     tug_err err;
     outcome o = {0};
-    const unsigned long before = calls();
+    const unsigned long before = emu.calls();
     if (run_all(&want, &err) != TUG_OK) fail_msg("without a failure: %s", err.msg);
-    const unsigned long n = calls() - before;
+    const unsigned long n = emu.calls() - before;
     assert_memory_equal(want.text, want.text + N_TEXT, N_TEXT * sizeof *want.text);
     assert_nothing_lives("a run without a failure");
     assert_true(n > 1000);
@@ -202,12 +185,12 @@ static void test_going_on_without(void **state) {
     assert_int_equal(open_small(&r.model, &err), TUG_OK);
     assert_int_equal(tug_session_create(&r.session, r.model, &sp, &err), TUG_OK);
     const struct tug_tokenizer *tokenizer = tug_model_tokenizer(r.model);
-    configure("fail=40:719");
+    emu.configure("fail=40:719");
     assert_int_equal(tug_session_append(r.session, prompt, N_PROMPT, &err), TUG_EDEVICE);
     tug_session_destroy(&r.session);
     assert_int_equal(tug_model_leave_gpu(r.model, &p, &err), TUG_OK);
     assert_nothing_lives("leaving the GPU");
-    recover();
+    emu.recover();
     assert_null(tug_model_get_info(r.model).gpu);
     assert_ptr_equal(tug_model_tokenizer(r.model), tokenizer);
     assert_int_equal(tug_session_create(&r.session, r.model, &sp, &err), TUG_OK);
@@ -240,14 +223,8 @@ static void test_nothing_to_go_on_with(void **state) {
 
 static int find_emulator(void **state) {
     (void)state;
-    void *driver = dlopen("libcuda.so.1", RTLD_NOW);
-    if (!driver) return -1;
-    *(void **)&configure = dlsym(driver, "tug_emu_configure");
-    *(void **)&recover = dlsym(driver, "tug_emu_recover");
-    *(void **)&get_live = dlsym(driver, "tug_emu_get_live");
-    *(void **)&calls = dlsym(driver, "tug_emu_calls");
-    *(void **)&has_failed = dlsym(driver, "tug_emu_failed");
-    if (configure) return 0;
+    if (!find_driver()) return -1;
+    if (emu.configure) return 0;
     printf("skip: this is a real driver\n");
     exit(0);
 }

@@ -17,9 +17,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "backend/backend_cuda_impl.h"
 #include "base/rng.h"
-#include "cuda_emu/control.h"
+#include "cuda/gpu_world.h"
 #include "engine/engine_impl.h"
 #include "fault/fault.h"
 #include "tug_profile.h"
@@ -30,16 +29,7 @@ enum { N_CTX = 256, N_BATCH = 128, N_TEXT = 44 };
 
 static int32_t prompt[N_BATCH];
 static int64_t n_vocab, n_experts; /* of all layers */
-static void (*configure)(const char *);
-static void (*get_live)(tug_emu_live *);
-static void (*recover)(void);
-static int (*has_failed)(void);
-static unsigned long (*calls)(void);
 static int (*synchronize)(void);
-
-static void must(tug_status s, const tug_err *err) {
-    if (s != TUG_OK) fail_msg("%s", err->msg);
-}
 
 /* ---- models and texts -------------------------------------------------------------------- */
 
@@ -54,15 +44,6 @@ static tug_model *open_model(const char *gpu, uint64_t vram) {
     tug_err err;
     must(tug_model_open(&m, &p, &err), &err);
     return m;
-}
-
-/* What is set aside to move experts, beside room for n of them in slots of so many bytes. */
-static uint64_t carrier_for(uint64_t slot, int64_t n) {
-    for (int k = TUG_CUDA_CARRIED; k > 0; k /= 2) {
-        const uint64_t bytes = tug_cuda_carrier_bytes(slot, k);
-        if (bytes <= ((uint64_t)n * slot + bytes) / 8) return bytes;
-    }
-    return 0;
 }
 
 /* With copies of n experts of all layers together. */
@@ -152,12 +133,6 @@ static void assert_same(const text *got, const text *want, int from, int end,
     }
     assert_memory_equal(got->ids + from, want->ids + from,
                         (size_t)(end - from) * sizeof *got->ids);
-}
-
-static void assert_nothing_lives(void) {
-    tug_emu_live live, none = {0};
-    get_live(&live);
-    assert_memory_equal(&live, &none, sizeof live);
 }
 
 static uint64_t replays(const tug_model *m) {
@@ -252,7 +227,7 @@ static void test_without_words(void **state) {
     (void)state;
     text *got[2];
     for (int memops = 0; memops < 2; memops++) {
-        configure(memops ? "memops=1" : "memops=0");
+        emu.configure(memops ? "memops=1" : "memops=0");
         tug_model *m = open_with(n_experts / 3);
         assert_int_equal(tug_backend_gpu(m->be)->waits_for_words, memops);
         got[memops] = text_of(m, 5, 5);
@@ -439,13 +414,13 @@ static void test_any_schedule(void **state) {
     for (int seed = 0; seed < 4; seed++) {
         char option[64];
         snprintf(option, sizeof option, "schedule=random:%d", seed);
-        configure(seed ? option : "schedule=deferred");
+        emu.configure(seed ? option : "schedule=deferred");
         tug_session_reset(s);
         must(tug_session_append(s, prompt, 1, &err), &err);
         must(go_on(s, got, 0, 4, &err), &err);
         assert_same(got, want, 0, 4, option);
     }
-    configure("schedule=immediate");
+    emu.configure("schedule=immediate");
     tug_session_destroy(&s);
     free_text(got);
     free_text(want);
@@ -563,7 +538,7 @@ static void fail_reads(tug_model *m, tug_session *s, slow_source *slow,
 static void test_read_errors(void **state) {
     (void)state;
     tug_model *m = open_with(n_experts / 3);
-    configure("watchdog=2");
+    emu.configure("watchdog=2");
     text *want = text_of(m, 1, 2);
     tug_session *s = new_session(m);
     slow_source slow = {0};
@@ -575,7 +550,7 @@ static void test_read_errors(void **state) {
     tug_backend_gpu_use(m->be, true, false);
     fail_reads(m, s, &slow, want);
     use_source(m, NULL);
-    configure("watchdog=20");
+    emu.configure("watchdog=20");
     tug_session_destroy(&s);
     free_text(want);
     tug_model_close(&m);
@@ -591,17 +566,17 @@ static tug_status fail_in_token(int at, unsigned long *fail_in, int code, text *
     tug_session *s = new_session(m);
     must(tug_session_append(s, prompt, 1, err), err);
     must(go_on(s, got, 0, at, err), err);
-    const unsigned long before = calls();
+    const unsigned long before = emu.calls();
     if (*fail_in > 0) {
         char option[64];
         snprintf(option, sizeof option, "fail=%lu:%d", *fail_in, code);
-        configure(option);
+        emu.configure(option);
     }
     tug_status status = go_on(s, got, at, at + 1, err);
     if (*fail_in == 0) {
-        *fail_in = calls() - before;
+        *fail_in = emu.calls() - before;
     } else {
-        assert_true(has_failed());
+        assert_true(emu.has_failed());
     }
     if (status == TUG_OK) {
         status = go_on(s, got, at + 1, at + 2, err);
@@ -613,8 +588,8 @@ static tug_status fail_in_token(int at, unsigned long *fail_in, int code, text *
     }
     tug_session_destroy(&s);
     tug_model_close(&m);
-    recover();
-    assert_nothing_lives();
+    emu.recover();
+    assert_nothing_lives("closing everything");
     return status;
 }
 
@@ -624,7 +599,7 @@ static void test_failures_of_a_replay(void **state) {
     static const int codes[] = {2, 719};
     text *got = new_text();
     tug_err err;
-    configure("watchdog=2");
+    emu.configure("watchdog=2");
     unsigned long n = 0;
     must(fail_in_token(1, &n, 0, got, &err), &err);
     assert_true(n > 5 && n < 40);
@@ -633,7 +608,7 @@ static void test_failures_of_a_replay(void **state) {
         assert_int_equal(fail_in_token(1, &at, codes[i % 2], got, &err), TUG_EDEVICE);
         assert_non_null(strstr(err.msg, "GPU 0 failed at"));
     }
-    configure("watchdog=20");
+    emu.configure("watchdog=20");
     free_text(got);
 }
 
@@ -688,15 +663,10 @@ static void test_no_memory_for_a_graph(void **state) {
 
 static int setup(void **state) {
     (void)state;
-    void *driver = dlopen("libcuda.so.1", RTLD_NOW);
+    void *driver = find_driver();
     if (!driver) return -1;
-    *(void **)&configure = dlsym(driver, "tug_emu_configure");
-    *(void **)&get_live = dlsym(driver, "tug_emu_get_live");
-    *(void **)&recover = dlsym(driver, "tug_emu_recover");
-    *(void **)&has_failed = dlsym(driver, "tug_emu_failed");
-    *(void **)&calls = dlsym(driver, "tug_emu_calls");
     *(void **)&synchronize = dlsym(driver, "cuCtxSynchronize");
-    if (!configure) {
+    if (!emu.configure) {
         printf("skip: this is a real driver\n");
         exit(0);
     }
@@ -711,7 +681,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     (void)state;
-    assert_nothing_lives();
+    assert_nothing_lives("closing everything");
     return 0;
 }
 

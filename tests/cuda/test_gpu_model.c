@@ -7,14 +7,12 @@
 /* cmocka wants the four above first */
 #include <cmocka.h>
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend_cuda_impl.h"
-#include "cuda_emu/control.h"
+#include "cuda/gpu_world.h"
 #include "engine/engine_impl.h"
 #include "engine/residency.h"
 #include "kernels/kt.h"
@@ -31,18 +29,10 @@ enum { N_CTX = 512, N_PROMPT = 300, N_TEXT = 6 };
 
 static int32_t prompt[N_PROMPT];
 static tug_model *cpu;
-static void (*configure)(const char *);
-static void (*get_live)(tug_emu_live *);
-static void (*recover)(void);
-static unsigned long (*launches)(const char *);
 
 /* A real driver has none of the functions above. */
 static bool emulated(void) {
-    return configure != NULL;
-}
-
-static void must(tug_status s, const tug_err *err) {
-    if (s != TUG_OK) fail_msg("%s", err->msg);
+    return emu.configure != NULL;
 }
 
 static tug_status open_for(tug_model **m, uint64_t vram, int64_t n_ctx, tug_err *err) {
@@ -123,16 +113,6 @@ static uint64_t expert_slot(const tug_model *m) {
     return tug_cuda_experts_bytes(w, 2) - tug_cuda_experts_bytes(w, 1);
 }
 
-/* What is set aside to move experts, beside room for n of them. */
-static uint64_t carrier_for(const tug_model *m, int64_t n) {
-    const uint64_t slots = (uint64_t)n * expert_slot(m);
-    for (int k = TUG_CUDA_CARRIED; k > 0; k /= 2) {
-        const uint64_t bytes = tug_cuda_carrier_bytes(expert_slot(m), k);
-        if (bytes <= (slots + bytes) / 8) return bytes;
-    }
-    return 0;
-}
-
 static uint64_t session_bytes(const tug_model *m) {
     const tug_state_shape s = tug_net_state_shape(&m->net, TUG_KV_F16);
     return (N_CTX + 2 * TUG_KV_BLOCK) * tug_state_bytes_per_token(&s) +
@@ -148,7 +128,7 @@ static uint64_t ceiling_for(int64_t n) {
     const int64_t all = info.n_layer * info.n_expert;
     assert_int_equal(info.n_experts_on_gpu, all);
     const uint64_t left_out = (uint64_t)(all - n) * expert_slot(m);
-    const uint64_t carrier = n < all ? carrier_for(m, n) : 0;
+    const uint64_t carrier = n < all ? carrier_for(expert_slot(m), n) : 0;
     /* A little less than one more would take. */
     const uint64_t vram =
         info.vram_used + session_bytes(m) - left_out + carrier + expert_slot(m) / 2;
@@ -168,13 +148,13 @@ static void test_ceilings(void **state) {
         must(open_gpu(&gpu, ceiling_for(counts[i]), &err), &err);
         const tug_model_info now = tug_model_get_info(gpu);
         assert_int_equal(now.n_experts_on_gpu, counts[i]);
-        const unsigned long before = emulated() ? launches(NULL) : 0;
+        const unsigned long before = emulated() ? emu.launches(NULL) : 0;
         for (size_t p = 0; p < sizeof prompts / sizeof *prompts; p++) {
             compare(gpu, TUG_KV_CACHE_F16, prompts[p]);
         }
         if (emulated()) {
             assert_string_equal(now.gpu, "emulated GPU");
-            assert_true(launches(NULL) > before + 500);
+            assert_true(emu.launches(NULL) > before + 500);
         }
         assert_true(tug_model_get_info(gpu).vram_used <= now.vram_bytes);
         tug_model_close(&gpu);
@@ -351,7 +331,7 @@ static void test_from_the_file(void **state) {
                                 .staging = 8,
                                 .n_batch = N_PROMPT,
                                 .vram_session = session_bytes(cpu),
-                                .vram_staging_bytes = carrier_for(cpu, 64),
+                                .vram_staging_bytes = carrier_for(expert_slot(cpu), 64),
                                 .vram_experts = UINT64_MAX / 2};
     const tug_model_params p = {.path = MODEL,
                                 .n_threads = 2,
@@ -474,7 +454,7 @@ static void test_any_schedule(void **state) {
     for (int seed = 0; seed < 4; seed++) {
         char option[64];
         snprintf(option, sizeof option, "schedule=random:%d", seed);
-        configure(seed ? option : "schedule=deferred");
+        emu.configure(seed ? option : "schedule=deferred");
         tug_model *gpu;
         tug_err err;
         must(open_gpu(&gpu, ceiling_for(30), &err), &err);
@@ -488,17 +468,10 @@ static void test_any_schedule(void **state) {
         check_slots(gpu);
         tug_model_close(&gpu);
     }
-    configure("schedule=immediate");
+    emu.configure("schedule=immediate");
 }
 
 /* ---- failures ----------------------------------------------------------------------------------- */
-
-static void assert_nothing_lives(void) {
-    if (!emulated()) return;
-    tug_emu_live live, none = {0};
-    get_live(&live);
-    assert_memory_equal(&live, &none, sizeof live);
-}
 
 static void test_lost_device(void **state) {
     (void)state;
@@ -510,7 +483,7 @@ static void test_lost_device(void **state) {
     must(open_gpu(&gpu, 0, &err), &err);
     must(new_session(&s, gpu, TUG_KV_CACHE_F16, &err), &err);
     must(tug_session_append(s, prompt, 2, &err), &err);
-    configure("fail=30:719");
+    emu.configure("fail=30:719");
     assert_int_equal(tug_session_append(s, prompt, 2, &first), TUG_EDEVICE);
     assert_int_equal(tug_session_n_tokens(s), 0);
     assert_null(tug_session_logits(s));
@@ -520,20 +493,15 @@ static void test_lost_device(void **state) {
     tug_session_mark_destroy(&mark);
     tug_session_destroy(&s);
     tug_model_close(&gpu);
-    recover();
-    assert_nothing_lives();
+    emu.recover();
+    assert_nothing_lives("closing everything");
 }
 
 /* ---- start ---------------------------------------------------------------------------------------- */
 
 static int setup(void **state) {
     (void)state;
-    void *driver = dlopen("libcuda.so.1", RTLD_NOW);
-    if (!driver) return -1;
-    *(void **)&configure = dlsym(driver, "tug_emu_configure");
-    *(void **)&get_live = dlsym(driver, "tug_emu_get_live");
-    *(void **)&recover = dlsym(driver, "tug_emu_recover");
-    *(void **)&launches = dlsym(driver, "tug_emu_launches");
+    if (!find_driver()) return -1;
     tug_err err;
     const tug_model_params p = {.path = MODEL, .n_threads = 2};
     must(tug_model_open(&cpu, &p, &err), &err);
@@ -557,7 +525,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
     (void)state;
     tug_model_close(&cpu);
-    assert_nothing_lives();
+    assert_nothing_lives("closing everything");
     return 0;
 }
 

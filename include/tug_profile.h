@@ -125,7 +125,9 @@ uint64_t tug_limits_probe_bytes(const tug_limits_probe *probe);
 /* Measures, about 50 ms: the machine as it is now, with whatever else runs on it. */
 tug_limits tug_limits_probe_run(tug_limits_probe *probe);
 
-/* What the model's kernels do of the int8 peak in a batch, by the weights' type. */
+/* ---- speed of the kernels, for plans ---------------------------------------------------- */
+
+/* Types whose products are measured. */
 typedef enum tug_product {
     TUG_PRODUCT_Q3_K,
     TUG_PRODUCT_Q4_K,
@@ -135,16 +137,33 @@ typedef enum tug_product {
     TUG_PRODUCTS
 } tug_product;
 
+/* Tokens of an expert for which its time is measured. */
+enum { TUG_EXPERT_POINTS = 11 };
+#define TUG_EXPERT_TOKENS \
+    { 1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128 }
+
 typedef struct tug_product_speed {
     double macs_s;       /* multiply-adds of all threads, a token more */
     double setup_tokens; /* what a matrix costs once, as so many tokens */
     double pack_bytes_s; /* one thread, weights of a file to how they lie in memory; 0: as
                             they are */
+    /* Seconds of all threads for an expert that comes from memory, by its tokens, divided by
+     * its number of weights. */
+    double expert_s[TUG_EXPERT_POINTS];
 } tug_product_speed;
 
-/* Measures, about 0.2 s, into out (TUG_PRODUCTS,); a probe without a model only. */
+/* What all threads do of the rest of a batch. */
+typedef struct tug_mixer_speed {
+    double delta_macs_s; /* of the delta rule, with its convolution, norms and gates */
+    double elements_s;   /* values that are normalised or added */
+} tug_mixer_speed;
+
+/* Each measures about 0.3 s, with a probe that has no model. */
 TUG_NODISCARD tug_status tug_limits_probe_products(tug_limits_probe *probe,
+                                                   tug_product type,
                                                    tug_product_speed *out, tug_err *err);
+TUG_NODISCARD tug_status tug_limits_probe_mixers(tug_limits_probe *probe,
+                                                 tug_mixer_speed *out, tug_err *err);
 
 /* ---- the GPU of a model -------------------------------------------------------------- */
 

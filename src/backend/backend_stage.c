@@ -1,11 +1,7 @@
 /* backend_stage.c - see backend_stage.h.  SPDX-License-Identifier: MIT */
 #include "backend/backend_stage.h"
 
-#include <math.h>
-#include <string.h>
-
 #include "backend/backend_impl.h"
-#include "base/rng.h"
 #include "base/sys.h"
 #include "kernels/cpu/probe.h"
 
@@ -105,90 +101,4 @@ tug_limits tug_backend_measure_limits(tug_backend *be, const uint8_t *memory,
     return (tug_limits){.read_bytes_s = measure_read(be, k.read, memory, n_bytes),
                         .int8_macs_s = measure_peak(be, k.int8),
                         .f32_macs_s = measure_peak(be, k.f32)};
-}
-
-/* ---- products --------------------------------------------------------------------------- */
-
-/* Of a size that layers have.  Two numbers of tokens: what a row of weights costs once and
- * what it costs per token are the two unknowns of a straight line. */
-enum { PRODUCT_ROWS = 4096, PRODUCT_COLS = 2048, FEW = 16, MANY = 128, PRODUCT_RUNS = 3 };
-
-typedef struct product {
-    tug_proj p;
-    double pack_bytes_s;
-    uint8_t *w, *file; /* owned: packed, and as in a file */
-    float *x, *y;      /* owned */
-} product;
-
-static void fill_random(void *p, size_t bytes) {
-    tug_rng rng;
-    tug_rng_seed(&rng, 1);
-    uint64_t *words = p;
-    for (size_t i = 0; i < bytes / sizeof *words; i++) words[i] = tug_rng_u64(&rng);
-}
-
-static tug_status make_product(tug_backend *be, tug_type type, product *out,
-                               tug_err *err) {
-    uint64_t row_bytes = 0;
-    TUG_CHECK(tug_type_row_bytes(type, PRODUCT_COLS, &row_bytes));
-    const size_t bytes = PRODUCT_ROWS * (size_t)row_bytes;
-    out->p.w = (tug_weight){.type = type,
-                            .n_rows = PRODUCT_ROWS,
-                            .n_cols = PRODUCT_COLS,
-                            .n_mat = 1,
-                            .row_bytes = row_bytes,
-                            .mat_bytes = bytes,
-                            .digits = 1};
-    out->w = tug_alloc_aligned(64, bytes);
-    out->file = tug_alloc_aligned(64, bytes);
-    out->x = tug_alloc_aligned(64, sizeof(float) * MANY * PRODUCT_COLS);
-    out->y = tug_alloc_aligned(64, sizeof(float) * MANY * PRODUCT_ROWS);
-    if (!out->w || !out->file || !out->x || !out->y) {
-        return TUG_FAIL(err, TUG_ENOMEM, "out of memory for measuring products");
-    }
-    fill_random(out->file, bytes);
-    for (int i = 0; i < MANY * PRODUCT_COLS; i++) out->x[i] = (float)(i % 255 - 127);
-    out->p.w.data = out->file;
-    if (tug_backend_packs(be, &out->p.w)) {
-        memset(out->w, 0, bytes); /* pages that were never touched cost more */
-        const double start = tug_now();
-        tug_backend_pack(be, type, row_bytes, PRODUCT_ROWS, out->w, out->file);
-        out->pack_bytes_s = (double)bytes / fmax(tug_now() - start, 1e-9);
-        out->p.w.data = out->w;
-        out->p.w.packed = true;
-    }
-    const tug_backend_limits limits = {.n_tok = MANY, .n_in = PRODUCT_COLS};
-    return tug_backend_reserve(be, &limits, err);
-}
-
-/* Seconds, the shortest of some runs. */
-static double time_product(tug_backend *be, product *m, int64_t n_tok) {
-    double best = 0.0;
-    for (int i = 0; i <= PRODUCT_RUNS; i++) { /* the first one wakes threads and caches */
-        const double start = tug_now();
-        tug_op_project(be, &m->p, 1, m->y, PRODUCT_ROWS, m->x, n_tok);
-        const double took = tug_now() - start;
-        if (i == 1 || (i > 1 && took < best)) best = took;
-    }
-    return best;
-}
-
-tug_status tug_backend_measure_products(tug_backend *be, tug_type type,
-                                        tug_product_speed *out, tug_err *err) {
-    *out = (tug_product_speed){0};
-    product m = {0};
-    const tug_status s = make_product(be, type, &m, err);
-    if (s == TUG_OK) {
-        const double few = time_product(be, &m, FEW), many = time_product(be, &m, MANY);
-        /* A disturbed measurement must not make work for nothing, or less than none. */
-        const double token = fmax((many - few) / (MANY - FEW), 0.5 * many / MANY);
-        out->macs_s = (double)PRODUCT_ROWS * PRODUCT_COLS / token;
-        out->setup_tokens = fmax(0.0, many / token - MANY);
-        out->pack_bytes_s = m.pack_bytes_s;
-    }
-    tug_free(m.w);
-    tug_free(m.file);
-    tug_free(m.x);
-    tug_free(m.y);
-    return s;
 }

@@ -29,9 +29,4 @@ bool tug_backend_attn_is_int16(const tug_backend *be, tug_kv_type type);
 tug_limits tug_backend_measure_limits(tug_backend *be, const uint8_t *memory,
                                       size_t n_bytes);
 
-/* Products of a batch with weights of a type, packed as a model's would be, about 30 ms. */
-TUG_NODISCARD tug_status tug_backend_measure_products(tug_backend *be, tug_type type,
-                                                      tug_product_speed *out,
-                                                      tug_err *err);
-
 #endif

@@ -241,9 +241,42 @@ static int parse(options *o, int argc, char **argv) {
 
 /* ---- the machine ------------------------------------------------------------------ */
 
+/* Has the model weights of this kind? */
+static bool is_used(const tug_plan_model *m, int kind) {
+    bool used = m->expert_work[kind] > 0.0;
+    for (int i = 0; i < TUG_PLAN_PARTS; i++) used |= m->part_work[i][kind] > 0.0;
+    return used;
+}
+
+/* The kernels that this model uses. */
+static tug_status probe_kernels(tug_plan_kernels *k, double *pack_byte_s,
+                                const tug_plan_model *model, tug_limits_probe *probe,
+                                tug_err *err) {
+    static const int points[] = TUG_EXPERT_TOKENS;
+    _Static_assert((int)TUG_PRODUCTS == (int)TUG_PLAN_INT8_KINDS, "in the same order");
+    _Static_assert((int)TUG_EXPERT_POINTS == (int)TUG_PLAN_EXPERT_POINTS,
+                   "the same ones");
+    TUG_CHECK(memcmp(points, tug_plan_expert_tokens, sizeof points) == 0);
+    for (int i = 0; i < TUG_PRODUCTS; i++) {
+        if (!is_used(model, i)) continue;
+        tug_product_speed speed;
+        TUG_TRY(tug_limits_probe_products(probe, (tug_product)i, &speed, err));
+        k->macs_s[i] = speed.macs_s;
+        k->setup_tokens[i] = speed.setup_tokens;
+        memcpy(k->expert_s[i], speed.expert_s, sizeof speed.expert_s);
+        if (speed.pack_bytes_s > 0.0) *pack_byte_s = 1.0 / speed.pack_bytes_s;
+    }
+    tug_mixer_speed mixers;
+    TUG_TRY(tug_limits_probe_mixers(probe, &mixers, err));
+    k->delta_macs_s = mixers.delta_macs_s;
+    k->elements_s = mixers.elements_s;
+    return TUG_OK;
+}
+
 /* The best of a second: what the machine can do.  Also what its processor draws meanwhile,
  * where it tells. */
-static tug_status probe_cpu(tug_plan_machine *m, tug_err *err) {
+static tug_status probe_cpu(tug_plan_machine *m, const tug_plan_model *model,
+                            tug_err *err) {
     static const char power[] = "/sys/class/powercap";
     tug_limits_probe *probe = NULL;
     TUG_TRY(tug_limits_probe_create(&probe, NULL, err));
@@ -258,16 +291,7 @@ static tug_status probe_cpu(tug_plan_machine *m, tug_err *err) {
         if (l.f32_macs_s > m->f32_macs_s) m->f32_macs_s = l.f32_macs_s;
     } while (tug_now() - start < 1.0);
     const double seconds = tug_now() - start;
-    _Static_assert((int)TUG_PRODUCTS == (int)TUG_PLAN_INT8_KINDS, "in the same order");
-    tug_product_speed speed[TUG_PRODUCTS];
-    const tug_status s = tug_limits_probe_products(probe, speed, err);
-    for (int i = 0; s == TUG_OK && i < TUG_PRODUCTS; i++) {
-        m->product_macs_s[i] = speed[i].macs_s;
-        m->setup_tokens[i] = speed[i].setup_tokens;
-    }
-    if (s == TUG_OK && speed[TUG_PRODUCT_Q4_K].pack_bytes_s > 0.0) {
-        m->pack_byte_s = 1.0 / speed[TUG_PRODUCT_Q4_K].pack_bytes_s;
-    }
+    const tug_status s = probe_kernels(&m->kernels, &m->pack_byte_s, model, probe, err);
     if (metered && tug_plan_joules(power, &after) && after > before) {
         m->watts = (after - before) / seconds; /* counters wrap: then nothing is known */
     }
@@ -301,11 +325,11 @@ static tug_status probe_gpu(const options *o, tug_plan_machine *m, tug_err *why,
     return s;
 }
 
-static tug_status make_machine(const options *o, tug_plan_machine *m, tug_err *no_gpu,
-                               tug_err *err) {
+static tug_status make_machine(const options *o, const tug_plan_model *model,
+                               tug_plan_machine *m, tug_err *no_gpu, tug_err *err) {
     tug_plan_machine_here(m, tug_memory_total(), tug_memory_available());
     if (o->probe) {
-        TUG_TRY(probe_cpu(m, err));
+        TUG_TRY(probe_cpu(m, model, err));
         TUG_TRY(probe_disk(m, o->path, err));
         TUG_TRY(probe_gpu(o, m, no_gpu, err));
     }
@@ -356,7 +380,7 @@ static tug_status run(const options *o, tug_err *err) {
     if (o->cost) TUG_TRY(tug_plan_cost_parse(&prices, o->cost, err));
     TUG_TRY(make_model(o, &model, err));
     tug_err no_gpu = {0};
-    TUG_TRY(make_machine(o, &machine, &no_gpu, err));
+    TUG_TRY(make_machine(o, &model, &machine, &no_gpu, err));
     TUG_TRY(tug_plan_make(&model, &machine, &o->request, &plan, err));
     if (o->cost) TUG_TRY(tug_plan_cost_make(&plan, &machine, &prices, &cost, err));
     const int n = tug_plan_advise(&model, &machine, &o->request, &plan, advice);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "backend/backend_speed.h"
 #include "base/cpu.h"
 #include "base/sys.h"
 #include "memory/meminfo.h"
@@ -195,16 +196,20 @@ tug_limits tug_limits_probe_run(tug_limits_probe *probe) {
     return l;
 }
 
-tug_status tug_limits_probe_products(tug_limits_probe *probe, tug_product_speed *out,
-                                     tug_err *err) {
+tug_status tug_limits_probe_products(tug_limits_probe *probe, tug_product type,
+                                     tug_product_speed *out, tug_err *err) {
     static const tug_type types[TUG_PRODUCTS] = {[TUG_PRODUCT_Q3_K] = TUG_TYPE_Q3_K,
                                                  [TUG_PRODUCT_Q4_K] = TUG_TYPE_Q4_K,
                                                  [TUG_PRODUCT_Q5_K] = TUG_TYPE_Q5_K,
                                                  [TUG_PRODUCT_Q6_K] = TUG_TYPE_Q6_K,
                                                  [TUG_PRODUCT_Q8_0] = TUG_TYPE_Q8_0};
     TUG_CHECK(probe->own); /* a model's work space is not for this */
-    for (int i = 0; i < TUG_PRODUCTS; i++) {
-        TUG_TRY(tug_backend_measure_products(probe->own, types[i], &out[i], err));
-    }
-    return TUG_OK;
+    return tug_backend_measure_products(probe->own, types[type], probe->memory,
+                                        probe->n_bytes, out, err);
+}
+
+tug_status tug_limits_probe_mixers(tug_limits_probe *probe, tug_mixer_speed *out,
+                                   tug_err *err) {
+    TUG_CHECK(probe->own);
+    return tug_backend_measure_mixers(probe->own, out, err);
 }

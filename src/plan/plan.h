@@ -72,7 +72,11 @@ typedef struct tug_plan_model {
      * activation is a second one. */
     double part_work[TUG_PLAN_PARTS][TUG_PLAN_KINDS], expert_work[TUG_PLAN_KINDS];
     double attn_row; /* per earlier token, in all attention layers */
-    double elements; /* values that norms, gates, convolutions and sums touch */
+    double
+        delta_rule; /* of the f32 work of DeltaNet, what is not a product with weights */
+    /* Values that norms, gates and sums touch; the same inside the delta rule's op, and
+     * inside that of the experts. */
+    double elements, delta_elements, expert_elements;
 } tug_plan_model;
 
 /* ---- the machine ------------------------------------------------------------------ */
@@ -85,6 +89,22 @@ enum {
     TUG_PLAN_ASSUMED_GPU = 8
 };
 
+/* Tokens of an expert for which its time is known. */
+enum { TUG_PLAN_EXPERT_POINTS = 11 };
+extern const int tug_plan_expert_tokens[TUG_PLAN_EXPERT_POINTS];
+
+/* What all cores do in a batch, measured with this project's kernels; 0: not measured, it
+ * follows from the peaks. */
+typedef struct tug_plan_kernels {
+    /* Multiply-adds a second with weights of a kind, and what a matrix costs once, as so
+     * many tokens. */
+    double macs_s[TUG_PLAN_INT8_KINDS], setup_tokens[TUG_PLAN_INT8_KINDS];
+    /* Seconds for a weight of an expert, by the expert's tokens. */
+    double expert_s[TUG_PLAN_INT8_KINDS][TUG_PLAN_EXPERT_POINTS];
+    double delta_macs_s; /* of the delta rule, with its elements */
+    double elements_s;
+} tug_plan_kernels;
+
 typedef struct tug_plan_machine {
     char name[128];
     uint64_t ram_total, ram_available; /* available: without swapping, now */
@@ -92,9 +112,7 @@ typedef struct tug_plan_machine {
     int n_cores;
     bool int16_attention; /* AVX-512: products of attention count twice, in int8 */
     double int8_macs_s, f32_macs_s; /* peaks of all cores */
-    /* Products of a batch: multiply-adds a second, 0: as the peak lets expect; and what a
-     * matrix costs once, as so many tokens. */
-    double product_macs_s[TUG_PLAN_INT8_KINDS], setup_tokens[TUG_PLAN_INT8_KINDS];
+    tug_plan_kernels kernels;
     double core_bytes_s;                 /* weights that one core can use a second */
     double disk_bytes_s, disk_latency_s; /* reads of an expert's size, 8 at a time */
     /* Processor time of a byte that comes from the disk: reading it, and packing it as the

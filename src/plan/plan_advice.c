@@ -135,7 +135,13 @@ static bool more_cores(trial *t) {
     t->machine.n_cores *= 2;
     t->machine.int8_macs_s *= 2.0;
     t->machine.f32_macs_s *= 2.0;
-    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) t->machine.product_macs_s[i] *= 2.0;
+    tug_plan_kernels *k = &t->machine.kernels;
+    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) {
+        k->macs_s[i] *= 2.0;
+        for (int j = 0; j < TUG_PLAN_EXPERT_POINTS; j++) k->expert_s[i][j] *= 0.5;
+    }
+    k->delta_macs_s *= 2.0;
+    k->elements_s *= 2.0;
     (void)snprintf(t->what, sizeof t->what, "%d cores, not %d", t->machine.n_cores,
                    t->machine.n_cores / 2);
     return true;

@@ -76,6 +76,33 @@ static void gpu(writer *w, const tug_plan_machine *m) {
     tug_json_end_object(w);
 }
 
+/* 0: not measured */
+static void kernels(writer *w, const tug_plan_kernels *k) {
+    static const char *const kinds[TUG_PLAN_INT8_KINDS] = {"q3_k", "q4_k", "q5_k", "q6_k",
+                                                           "q8_0"};
+    begin(w, "products_macs_s");
+    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) number(w, kinds[i], k->macs_s[i]);
+    tug_json_end_object(w);
+    key(w, "expert_tokens");
+    tug_json_begin_array(w);
+    for (int i = 0; i < TUG_PLAN_EXPERT_POINTS; i++)
+        tug_json_write_i64(w, tug_plan_expert_tokens[i]);
+    tug_json_end_array(w);
+    begin(w, "expert_macs_s"); /* at so many tokens */
+    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) {
+        key(w, kinds[i]);
+        tug_json_begin_array(w);
+        for (int j = 0; j < TUG_PLAN_EXPERT_POINTS; j++) {
+            const double s = k->expert_s[i][j];
+            tug_json_write_f64(w, s > 0.0 ? tug_plan_expert_tokens[j] / s : 0.0);
+        }
+        tug_json_end_array(w);
+    }
+    tug_json_end_object(w);
+    number(w, "delta_macs_s", k->delta_macs_s);
+    number(w, "elements_s", k->elements_s);
+}
+
 static void machine(writer *w, const tug_plan_machine *m) {
     begin(w, "machine");
     text(w, "name", m->name);
@@ -85,13 +112,7 @@ static void machine(writer *w, const tug_plan_machine *m) {
     whole(w, "cores", m->n_cores);
     number(w, "int8_macs_s", m->int8_macs_s);
     number(w, "f32_macs_s", m->f32_macs_s);
-    begin(w, "products_macs_s"); /* 0: not measured */
-    static const char *const kinds[TUG_PLAN_INT8_KINDS] = {"q3_k", "q4_k", "q5_k", "q6_k",
-                                                           "q8_0"};
-    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) {
-        number(w, kinds[i], m->product_macs_s[i]);
-    }
-    tug_json_end_object(w);
+    kernels(w, &m->kernels);
     number(w, "disk_bytes_s", m->disk_bytes_s);
     number(w, "disk_latency_s", m->disk_latency_s);
     number(w, "disk_cpu_byte_s", m->read_byte_s);

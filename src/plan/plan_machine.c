@@ -301,7 +301,7 @@ static tug_status number_word(tug_plan_machine *m, const char *word, const char 
         }
         *keys[i].out = v * keys[i].scale;
         if (keys[i].out == &m->int8_macs_s) { /* another processor than was measured */
-            memset(m->product_macs_s, 0, sizeof m->product_macs_s);
+            m->kernels = (tug_plan_kernels){0};
         }
         m->assumed &= ~keys[i].known;
         return TUG_OK;

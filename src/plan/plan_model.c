@@ -141,14 +141,15 @@ static void set_work(tug_plan_model *m) {
     const double v = (double)(s->n_v_head * s->dv);
     const double channels = 2.0 * (double)(s->n_k_head * s->dk) + v;
     const double delta_rule = n_delta * 3.0 * v * (double)s->dk;
-    m->part_work[TUG_PLAN_DELTANET][TUG_PLAN_F32] += delta_rule;
+    m->delta_rule = delta_rule;
     m->dense_macs += delta_rule;
     m->attn_row = n_attn * 2.0 * (double)(s->n_head * s->head_dim);
-    const double experts =
-        (double)(s->n_expert_used * (s->dim + 2 * s->expert_dim) + s->n_expert);
-    m->elements = n_delta * (2.0 * channels + 2.0 * v) +
-                  n_attn * 3.0 * (double)(s->n_head * s->head_dim) +
-                  (double)s->n_layer * (6.0 * (double)s->dim + experts);
+    m->delta_elements = n_delta * (2.0 * channels + 2.0 * v);
+    m->expert_elements =
+        (double)(s->n_layer *
+                 (s->n_expert_used * (s->dim + 2 * s->expert_dim) + s->n_expert));
+    m->elements = n_attn * 3.0 * (double)(s->n_head * s->head_dim) +
+                  6.0 * (double)(s->n_layer * s->dim);
 }
 
 static tug_status begin(tug_plan_model *m, const tug_synth_spec *s, tug_err *err) {

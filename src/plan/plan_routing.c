@@ -61,3 +61,28 @@ double tug_plan_touched(tug_plan_routing routing, double resident, double n_expe
     }
     return sum * n_expert;
 }
+
+/* The mean of cost(n, ...) over n of a Poisson distribution, n = 0 for nothing. */
+static double mean_cost(double mean, tug_plan_cost_fn *cost, const void *ud) {
+    enum {
+        NARROW = 60
+    }; /* beyond it cost is as good as straight over the distribution */
+    if (mean > NARROW) return cost(ud, mean);
+    double chance = exp(-mean), sum = 0.0;
+    for (int n = 1; n < 3 * NARROW && (n <= mean || chance > 1e-9); n++) {
+        chance *= mean / n;
+        sum += chance * cost(ud, n);
+    }
+    return sum;
+}
+
+double tug_plan_over_experts(tug_plan_routing routing, double n_expert, double n_used,
+                             double n_tok, tug_plan_cost_fn *cost, const void *ud) {
+    enum { STEPS = 64 };
+    double sum = 0.0;
+    for (int i = 0; i < STEPS; i++) {
+        const double p = popularity(routing, (i + 0.5) / STEPS) * n_used / n_expert;
+        sum += mean_cost(fmin(p, 1.0) * n_tok, cost, ud);
+    }
+    return sum * n_expert / STEPS;
+}

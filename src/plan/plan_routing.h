@@ -14,4 +14,12 @@ double tug_plan_miss(tug_plan_routing routing, double resident);
 double tug_plan_touched(tug_plan_routing routing, double resident, double n_expert,
                         double n_used, double n_tok);
 
+/* What an expert costs that n_tok > 0 tokens of a batch chose. */
+typedef double tug_plan_cost_fn(const void *ud, double n_tok);
+
+/* The cost of all experts of a layer in a batch of n_tok tokens: every expert gets its share of
+ * them, more or less by chance. */
+double tug_plan_over_experts(tug_plan_routing routing, double n_expert, double n_used,
+                             double n_tok, tug_plan_cost_fn *cost, const void *ud);
+
 #endif

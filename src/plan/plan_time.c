@@ -90,29 +90,90 @@ static double expert_stream(const tug_plan_machine *hw, const tug_plan_request *
     return stream(hw, split ? SPLIT.experts : RATES.stream_experts);
 }
 
+/* Layers differ a little; time takes their mean. */
+static double mean_expert(const tug_plan_model *m) {
+    return (double)m->experts / ((double)m->spec.n_layer * (double)m->spec.n_expert);
+}
+
 /* What kernels take longer than those of Q3_K, where nobody measured. */
 static const double COST[TUG_PLAN_INT8_KINDS] = {
     [TUG_PLAN_Q3_K] = 1.0,  [TUG_PLAN_Q4_K] = 1.0, [TUG_PLAN_Q5_K] = 1.0,
     [TUG_PLAN_Q6_K] = 1.25, [TUG_PLAN_Q8_0] = 1.1,
 };
 
-/* Seconds of products of n_tok tokens with n_mat matrices that all use; work: of a token. */
+/* Seconds of products of n_tok tokens with a matrix of a kind, for each of its weights. */
+static double product_s(const tug_plan_machine *hw, int kind, double n_tok) {
+    const tug_plan_kernels *k = &hw->kernels;
+    if (k->macs_s[kind] > 0.0) return (n_tok + k->setup_tokens[kind]) / k->macs_s[kind];
+    return (n_tok + RATES.setup_tokens) * COST[kind] / (hw->int8_macs_s * RATES.int8);
+}
+
+static double f32_s(const tug_plan_machine *hw, double macs) {
+    return macs / (hw->f32_macs_s * RATES.f32);
+}
+
+/* Dense matrices, which all tokens use; work: of a token. */
 static double multiply(const tug_plan_machine *hw, const double work[TUG_PLAN_KINDS],
-                       double n_tok, double n_mat) {
-    double sum = n_tok * work[TUG_PLAN_F32] / (hw->f32_macs_s * RATES.f32);
+                       double n_tok) {
+    double sum = f32_s(hw, n_tok * work[TUG_PLAN_F32]);
     for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) {
-        const bool measured = hw->product_macs_s[i] > 0.0;
-        const double rate =
-            measured ? hw->product_macs_s[i] : hw->int8_macs_s * RATES.int8 / COST[i];
-        const double setup = measured ? hw->setup_tokens[i] : RATES.setup_tokens;
-        sum += work[i] * (n_tok + setup * n_mat) / rate;
+        if (work[i] > 0.0) sum += work[i] * product_s(hw, i, n_tok);
     }
     return sum;
 }
 
-/* Layers differ a little; time takes their mean. */
-static double mean_expert(const tug_plan_model *m) {
-    return (double)m->experts / ((double)m->spec.n_layer * (double)m->spec.n_expert);
+const int tug_plan_expert_tokens[TUG_PLAN_EXPERT_POINTS] = {1,  2,  3,  4,  6,  8,
+                                                            12, 16, 32, 64, 128};
+
+/* Between what was measured a straight line; behind it the last one goes on. */
+static double measured_expert(const double seconds[TUG_PLAN_EXPERT_POINTS],
+                              double n_tok) {
+    int i = 1;
+    while (i < TUG_PLAN_EXPERT_POINTS - 1 && n_tok > tug_plan_expert_tokens[i]) i++;
+    const double x0 = tug_plan_expert_tokens[i - 1], x1 = tug_plan_expert_tokens[i];
+    const double y0 = seconds[i - 1], y1 = seconds[i];
+    return y0 + (y1 - y0) * (n_tok - x0) / (x1 - x0);
+}
+
+typedef struct expert_work {
+    const tug_plan_model *m;
+    const tug_plan_machine *hw;
+} expert_work;
+
+/* Seconds for one expert that n_tok tokens chose: its bytes or its products. */
+static double expert_s(const void *ud, double n_tok) {
+    const expert_work *e = ud;
+    const tug_plan_kernels *k = &e->hw->kernels;
+    double sum = f32_s(e->hw, n_tok * e->m->expert_work[TUG_PLAN_F32]);
+    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) {
+        const double work = e->m->expert_work[i];
+        if (work <= 0.0) continue;
+        sum += work * (k->expert_s[i][0] > 0.0 ? measured_expert(k->expert_s[i], n_tok)
+                                               : product_s(e->hw, i, n_tok));
+    }
+    return fmax(sum, mean_expert(e->m) / stream(e->hw, RATES.stream_experts));
+}
+
+/* Experts of all layers in a batch, without those of their elements that no measurement has. */
+static double all_experts_s(const tug_plan_model *m, const tug_plan_machine *hw,
+                            const tug_plan_request *rq, double n_tok) {
+    const expert_work e = {m, hw};
+    return (double)m->spec.n_layer *
+           tug_plan_over_experts(rq->routing, (double)m->spec.n_expert,
+                                 (double)m->spec.n_expert_used, n_tok, expert_s, &e);
+}
+
+/* The delta rule, and what is neither a product nor attention. */
+static double elements_s(const tug_plan_model *m, const tug_plan_machine *hw) {
+    const tug_plan_kernels *k = &hw->kernels;
+    const double usual = hw->n_cores * RATES.elements_core_s;
+    bool experts_known = false;
+    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++)
+        experts_known |= k->expert_s[i][0] > 0.0;
+    double sum = m->elements / (k->elements_s > 0.0 ? k->elements_s : usual);
+    if (!experts_known) sum += m->expert_elements / usual;
+    if (k->delta_macs_s > 0.0) return sum + m->delta_rule / k->delta_macs_s;
+    return sum + m->delta_elements / usual + f32_s(hw, m->delta_rule);
 }
 
 /* Bytes of routed experts that one token uses. */
@@ -243,20 +304,15 @@ static void work_cpu(const tug_plan_model *m, const tug_plan_machine *hw,
     for (int i = 0; i < TUG_PLAN_PARTS; i++) {
         if (i == TUG_PLAN_HEAD) continue; /* of the last token only */
         const double moved = (double)m->dense[i] / stream(hw, RATES.stream[i]);
-        const double done = multiply(hw, m->part_work[i], s->n_tok, 1.0);
+        const double done = multiply(hw, m->part_work[i], s->n_tok);
         s->work[TUG_PLAN_T_DENSE] += fmax(moved, done);
     }
-    const double n_touched = touched(m, rq, 0.0, s->n_tok);
-    const double n_uses = s->n_tok * (double)(m->spec.n_layer * m->spec.n_expert_used);
-    const double moved = n_touched * mean_expert(m) / stream(hw, RATES.stream_experts);
-    const double done = multiply(hw, m->expert_work, n_uses, n_touched);
-    s->work[TUG_PLAN_T_EXPERTS] = fmax(moved, done);
+    s->work[TUG_PLAN_T_EXPERTS] = all_experts_s(m, hw, rq, s->n_tok);
     const double rows = m->attn_row * s->n_tok * mean_depth(s);
     const double peak = hw->int16_attention ? 0.5 * hw->int8_macs_s : hw->f32_macs_s;
     s->work[TUG_PLAN_T_KV] = rows / (peak * RATES.attention);
     s->work[TUG_PLAN_T_STATE] = 2.0 * (double)m->state / stream(hw, RATES.stream_state);
-    s->work[TUG_PLAN_T_FIXED] =
-        m->elements * s->n_tok / (hw->n_cores * RATES.elements_core_s);
+    s->work[TUG_PLAN_T_FIXED] = s->n_tok * elements_s(m, hw);
 }
 
 static void work_gpu(const tug_plan_model *m, const tug_plan_machine *hw, pass *s) {

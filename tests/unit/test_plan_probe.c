@@ -114,17 +114,33 @@ static void limits_without_a_model(void **state) {
     assert_int_equal(tug_limits_probe_create(&probe, NULL, &err), TUG_OK);
     const tug_limits l = tug_limits_probe_run(probe);
     assert_true(l.read_bytes_s > 1e7 && l.int8_macs_s > 1e7 && l.f32_macs_s > 1e7);
-    tug_product_speed speed[TUG_PRODUCTS];
-    assert_int_equal(tug_limits_probe_products(probe, speed, &err), TUG_OK);
+    tug_product_speed speed;
     for (int i = 0; i < TUG_PRODUCTS; i++) {
+        assert_int_equal(tug_limits_probe_products(probe, (tug_product)i, &speed, &err),
+                         TUG_OK);
         /* not above the peak, but for what a noisy machine does to either */
-        assert_true(speed[i].macs_s > 1e6 && speed[i].macs_s < 3 * l.int8_macs_s);
-        assert_true(speed[i].setup_tokens >= 0 && speed[i].setup_tokens <= 128);
+        assert_true(speed.macs_s > 1e6 && speed.macs_s < 3 * l.int8_macs_s);
+        assert_true(speed.setup_tokens >= 0 && speed.setup_tokens <= 128);
+        for (int j = 0; j < TUG_EXPERT_POINTS; j++) {
+            assert_true(speed.expert_s[j] > 1.0 / (3 * l.int8_macs_s));
+        }
+        const double few = speed.expert_s[0],
+                     many = speed.expert_s[TUG_EXPERT_POINTS - 1];
+        assert_true(many > few && many < 128 * few);
     }
-    fault_fail_alloc(3);
-    const tug_status out = tug_limits_probe_products(probe, speed, &err);
-    assert_true(fault_stop());
-    assert_int_equal(out, TUG_ENOMEM);
+    tug_mixer_speed mixers;
+    assert_int_equal(tug_limits_probe_mixers(probe, &mixers, &err), TUG_OK);
+    assert_true(mixers.delta_macs_s > 1e6 && mixers.delta_macs_s < 3 * l.f32_macs_s);
+    assert_true(mixers.elements_s > 1e6);
+    for (uint64_t n = 1; n <= 6; n++) {
+        fault_fail_alloc(n);
+        assert_int_equal(tug_limits_probe_products(probe, TUG_PRODUCT_Q4_K, &speed, &err),
+                         TUG_ENOMEM);
+        assert_true(fault_stop());
+        fault_fail_alloc(n);
+        assert_int_equal(tug_limits_probe_mixers(probe, &mixers, &err), TUG_ENOMEM);
+        assert_true(fault_stop());
+    }
     tug_limits_probe_destroy(&probe);
     assert_null(probe);
     fault_fail_alloc(1);

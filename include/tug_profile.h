@@ -116,7 +116,8 @@ typedef struct tug_limits {
 typedef struct tug_limits_probe tug_limits_probe;
 
 /* Allocates the memory it reads, 256 MB to 1 GB: four times the largest cache.  Without a
- * model (NULL) it measures with threads on all processors, as a model by default runs. */
+ * model (NULL) it measures with threads on all processors, as a model by default runs.  The
+ * model must outlive it; its ceiling of RAM is not for this memory. */
 TUG_NODISCARD tug_status tug_limits_probe_create(tug_limits_probe **out, tug_model *model,
                                                  tug_err *err);
 void tug_limits_probe_destroy(tug_limits_probe **probe);

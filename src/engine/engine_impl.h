@@ -27,6 +27,7 @@ struct tug_model {
     float *before;                 /* owned: a recurrent state before a pass, or NULL */
     tug_streaming filled;          /* what loading read */
     uint64_t ram_bytes;            /* ceiling; 0: none */
+    uint64_t probe_bytes;          /* of a tug_limits_probe, which no ceiling is for */
     uint64_t session_bytes;        /* planned for sessions, when experts are streamed */
     struct tug_planning *planning; /* owned; NULL: there was no plan */
     tug_buf plan_summary, plan_tables; /* owned: it in words, when streamed or on a GPU */

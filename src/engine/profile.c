@@ -116,6 +116,7 @@ enum {
 struct tug_limits_probe {
     tug_backend *be;  /* the model's, or `own` */
     tug_backend *own; /* owned, or NULL */
+    tug_model *model; /* borrowed, or NULL */
     uint8_t *memory;  /* owned map, (n_bytes,), touched */
     size_t n_bytes, cache_bytes;
 };
@@ -171,6 +172,9 @@ tug_status tug_limits_probe_create(tug_limits_probe **out, tug_model *model,
     (void)madvise(map, want, MADV_HUGEPAGE);
     memset(map, 1, want); /* unwritten pages would all be one page of zeros */
     p->be = model ? model->be : p->own;
+    p->model = model;
+    /* Else a bench would measure fewer experts in memory than there are without it. */
+    if (model) model->probe_bytes = want;
     p->memory = map;
     p->n_bytes = want;
     p->cache_bytes = cache;
@@ -180,6 +184,7 @@ tug_status tug_limits_probe_create(tug_limits_probe **out, tug_model *model,
 
 void tug_limits_probe_destroy(tug_limits_probe **probe) {
     if (!*probe) return;
+    if ((*probe)->model) (*probe)->model->probe_bytes = 0;
     (void)tug_sys.munmap((*probe)->memory, (*probe)->n_bytes);
     tug_backend_destroy(&(*probe)->own);
     tug_free(*probe);

@@ -183,7 +183,9 @@ static tug_status check_ids(const tug_session *s, const int32_t *ids, int64_t n,
 /* Experts make room when other programs need it, or the ceiling was passed. */
 static void watch_memory(tug_model *m) {
     const uint64_t ceiling = m->ram_bytes > 0 ? m->ram_bytes : UINT64_MAX;
-    tug_expert_store_watch(m->experts, ceiling, tug_memory_ours());
+    const uint64_t ours = tug_memory_ours();
+    tug_expert_store_watch(m->experts, ceiling,
+                           ours > m->probe_bytes ? ours - m->probe_bytes : 0);
 }
 
 /* The pass that runs, of an append. */

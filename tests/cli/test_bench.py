@@ -182,6 +182,19 @@ def test_contexts():
         assert j["cases"][0]["while_filling"] and not j["cases"][1]["while_filling"]
 
 
+def test_ceiling():
+    """What the bench itself takes is not taken from the experts that --ram leaves in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "m.gguf")
+        subprocess.run([TUG, "synth", "-o", path, "--like", "tiny", "--layers", "4", "--experts", "256",
+                        "--experts-used", "8", "--dim", "256", "--expert-dim", "256", "--quant", "Q8_0"],
+                       capture_output=True, check=True)
+        result = bench_json("-m", path, "--ram", "330M", "-p", "64", "-n", "16", "-r", "1")
+        decode = next(c for c in result["cases"] if c["test"] == "decode")
+        assert result["memory"]["probe_bytes"] >= 256 << 20
+        assert decode["streaming"]["hit_rate"] > 0.6, decode["streaming"]
+
+
 def test_plot():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "a.svg")

@@ -162,8 +162,8 @@ static tug_status check_threads(const bench_command *c, tug_err *err) {
 static const int64_t usual_contexts[] = {8192, 16384, 32768, 65536};
 enum { USUAL_CONTEXTS = sizeof usual_contexts / sizeof *usual_contexts };
 
-/* What is left on a GPU beside the deepest context goes to experts; a context beyond the
- * model's is cut there. */
+/* What is left beside the deepest context goes to experts; a context beyond the model's is cut
+ * there. */
 static int64_t planned_context(const tug_bench_spec *s) {
     return s->contexts ? usual_contexts[USUAL_CONTEXTS - 1] + s->n_decode
                        : tug_bench_context(s);
@@ -258,7 +258,7 @@ static tug_status print(const bench_command *c, tug_err *err) {
 static tug_status run(bench_command *c, tug_err *err) {
     TUG_TRY(check_threads(c, err));
     if (c->plot) TUG_TRY(tug_outfile_check(c->plot, err));
-    if (c->engine.gpu) c->engine.n_ctx = planned_context(&c->spec);
+    c->engine.n_ctx = planned_context(&c->spec);
     TUG_TRY(cli_model_open(&c->m, &c->engine, err));
     const int64_t n_ctx_train = tug_model_get_info(c->m.model).n_ctx_train;
     if (c->spec.contexts) choose_contexts(&c->spec, n_ctx_train);

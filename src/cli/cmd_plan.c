@@ -249,9 +249,8 @@ static bool is_used(const tug_plan_model *m, int kind) {
 }
 
 /* The kernels that this model uses. */
-static tug_status probe_kernels(tug_plan_kernels *k, double *pack_byte_s,
-                                const tug_plan_model *model, tug_limits_probe *probe,
-                                tug_err *err) {
+static tug_status probe_kernels(tug_plan_kernels *k, const tug_plan_model *model,
+                                tug_limits_probe *probe, tug_err *err) {
     static const int points[] = TUG_EXPERT_TOKENS;
     _Static_assert((int)TUG_PRODUCTS == (int)TUG_PLAN_INT8_KINDS, "in the same order");
     _Static_assert((int)TUG_EXPERT_POINTS == (int)TUG_PLAN_EXPERT_POINTS,
@@ -264,7 +263,7 @@ static tug_status probe_kernels(tug_plan_kernels *k, double *pack_byte_s,
         k->macs_s[i] = speed.macs_s;
         k->setup_tokens[i] = speed.setup_tokens;
         memcpy(k->expert_s[i], speed.expert_s, sizeof speed.expert_s);
-        if (speed.pack_bytes_s > 0.0) *pack_byte_s = 1.0 / speed.pack_bytes_s;
+        if (speed.pack_bytes_s > 0.0) k->pack_byte_s[i] = 1.0 / speed.pack_bytes_s;
     }
     tug_mixer_speed mixers;
     TUG_TRY(tug_limits_probe_mixers(probe, &mixers, err));
@@ -291,7 +290,7 @@ static tug_status probe_cpu(tug_plan_machine *m, const tug_plan_model *model,
         if (l.f32_macs_s > m->f32_macs_s) m->f32_macs_s = l.f32_macs_s;
     } while (tug_now() - start < 1.0);
     const double seconds = tug_now() - start;
-    const tug_status s = probe_kernels(&m->kernels, &m->pack_byte_s, model, probe, err);
+    const tug_status s = probe_kernels(&m->kernels, model, probe, err);
     if (metered && tug_plan_joules(power, &after) && after > before) {
         m->watts = (after - before) / seconds; /* counters wrap: then nothing is known */
     }

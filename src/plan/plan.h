@@ -103,6 +103,7 @@ typedef struct tug_plan_kernels {
     double expert_s[TUG_PLAN_INT8_KINDS][TUG_PLAN_EXPERT_POINTS];
     double delta_macs_s; /* of the delta rule, with its elements */
     double elements_s;
+    double pack_byte_s[TUG_PLAN_INT8_KINDS]; /* of one core */
 } tug_plan_kernels;
 
 typedef struct tug_plan_machine {
@@ -116,7 +117,7 @@ typedef struct tug_plan_machine {
     double core_bytes_s;                 /* weights that one core can use a second */
     double disk_bytes_s, disk_latency_s; /* reads of an expert's size, 8 at a time */
     /* Processor time of a byte that comes from the disk: reading it, and packing it as the
-     * kernels want it; of one core. */
+     * kernels want it where kernels.pack_byte_s does not tell; of one core. */
     double read_byte_s, pack_byte_s;
     bool has_gpu;
     uint64_t vram_total, vram_available;

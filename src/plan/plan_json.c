@@ -99,6 +99,11 @@ static void kernels(writer *w, const tug_plan_kernels *k) {
         tug_json_end_array(w);
     }
     tug_json_end_object(w);
+    begin(w, "pack_cpu_bytes_s");
+    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) {
+        number(w, kinds[i], k->pack_byte_s[i] > 0.0 ? 1.0 / k->pack_byte_s[i] : 0.0);
+    }
+    tug_json_end_object(w);
     number(w, "delta_macs_s", k->delta_macs_s);
     number(w, "elements_s", k->elements_s);
 }
@@ -116,7 +121,6 @@ static void machine(writer *w, const tug_plan_machine *m) {
     number(w, "disk_bytes_s", m->disk_bytes_s);
     number(w, "disk_latency_s", m->disk_latency_s);
     number(w, "disk_cpu_byte_s", m->read_byte_s);
-    number(w, "pack_cpu_byte_s", m->pack_byte_s);
     number(w, "watts", m->watts);
     key(w, "assumed");
     tug_json_begin_array(w);

@@ -208,9 +208,20 @@ static double disk_layer(const tug_plan_machine *hw, int n, double miss, double 
     return shows;
 }
 
-/* Seconds of all cores for bytes that come from the disk. */
-static double intake(const tug_plan_machine *hw, double bytes) {
-    return bytes * (hw->read_byte_s + hw->pack_byte_s) / hw->n_cores;
+/* Processor time of packing a byte of an expert. */
+static double pack_byte_s(const tug_plan_model *m, const tug_plan_machine *hw) {
+    double sum = 0.0, work = 0.0;
+    for (int i = 0; i < TUG_PLAN_INT8_KINDS; i++) {
+        const double measured = hw->kernels.pack_byte_s[i];
+        sum += m->expert_work[i] * (measured > 0.0 ? measured : hw->pack_byte_s);
+        work += m->expert_work[i];
+    }
+    return work > 0.0 ? sum / work : 0.0;
+}
+
+/* Seconds of all cores for bytes of experts that come from the disk. */
+static double intake(const tug_plan_model *m, const tug_plan_machine *hw, double bytes) {
+    return bytes * (hw->read_byte_s + pack_byte_s(m, hw)) / hw->n_cores;
 }
 
 static void decode_disk(const tug_plan_model *m, const tug_plan_machine *hw,
@@ -233,7 +244,7 @@ static void decode_cpu(const tug_plan_model *m, const tug_plan_machine *hw,
     busy(out, TUG_PLAN_T_STATE, 2.0 * (double)m->state / stream(hw, RATES.stream_state));
     const double rate = expert_stream(hw, rq);
     busy(out, TUG_PLAN_T_EXPERTS,
-         used_bytes(m) / rate + intake(hw, used_bytes(m) * p->disk_miss));
+         used_bytes(m) / rate + intake(m, hw, used_bytes(m) * p->disk_miss));
     busy(out, TUG_PLAN_T_FIXED, (double)m->spec.n_layer * RATES.layer_s + RATES.token_s);
     decode_disk(m, hw, p, mean_expert(m) / rate, out);
 }
@@ -331,7 +342,7 @@ static void moves(const tug_plan_model *m, const tug_plan_machine *hw,
     if (p->resident_share < 1.0) {
         const double bytes = touched(m, rq, p->resident_share, s->n_tok) * mean_expert(m);
         s->disk = (double)m->spec.n_layer * hw->disk_latency_s + bytes / hw->disk_bytes_s;
-        if (!p->on_gpu) s->work[TUG_PLAN_T_EXPERTS] += intake(hw, bytes);
+        if (!p->on_gpu) s->work[TUG_PLAN_T_EXPERTS] += intake(m, hw, bytes);
     }
     if (!p->on_gpu || p->vram_share >= 1.0) return;
     if (rq->policy == TUG_PLAN_SPLIT) { /* all of a layer, used or not */

@@ -31,6 +31,7 @@ FULL = "--full" in sys.argv
 SANITIZED = any(s in os.environ.get("TUG", "") for s in ("asan", "tsan"))
 N_THREADS = 4
 ROUNDS = 50 if FULL else 5
+SETTLING = 24  # conversations, more than "--cache-ram" below keeps
 WORDS = ["add", "list", "file", "test", "main", "read", "write", "loop"]
 # Growth that is left to the allocator's habits, which are those of small blocks only:
 # states of conversations, megabytes each, are to be given back to the system when they are freed.
@@ -169,31 +170,42 @@ def until_idle(s, seconds=30):
         time.sleep(0.02)
 
 
+def settle(s):
+    """The same last conversations each time, more than are kept: what else is in memory can be compared
+    then.  (States count as kept before their pages are touched.)"""
+    until_idle(s)
+    rng = random.Random(0)
+    for _ in range(SETTLING):
+        assert s.post("/v1/chat/completions", json.loads(body_of(rng, False))).status == 200
+    until_idle(s)
+
+
 def test_requests():
     """A tenth of the clients leave.  A warm-up first fills the sampled turns that are kept on
-    purpose (4,096 at most)."""
+    purpose (4,096 at most).  Few conversations are kept, as memory beside them is what counts."""
     n, warm_up = (100000, 10000) if FULL else (100, 0) if SANITIZED else (3000, 6000)
     with contextlib.ExitStack() as stack:
         model = MODEL
         if SANITIZED:
             model = small_model(stack.enter_context(tempfile.TemporaryDirectory()))
-        s = stack.enter_context(Server("-t", "1", "-c", "512", "--cache-ram", "0.2", model=model, env=QUIET_MALLOC))
+        s = stack.enter_context(Server("-t", "1", "-c", "512", "--cache-ram", "0.05", model=model, env=QUIET_MALLOC))
         wrong = ask_many(s, warm_up, 1)
-        until_idle(s)
+        settle(s)
         before, fds, start = beside_cache(s), descriptors(s), time.monotonic()
-        # Looked at between rounds, when nothing runs: a state of megabytes that is just being copied
-        # would say more than all that is left behind.
+        # Looked at between rounds: a state of megabytes that is just being copied would say more than
+        # all that is left behind.
         seen = [(0.0, before)]
         for i in range(ROUNDS):
             wrong += ask_many(s, n // ROUNDS, 1000 + N_THREADS * i)
-            until_idle(s)
+            settle(s)
             seen.append((time.monotonic() - start, beside_cache(s)))
         seconds, growth = seen[-1][0], seen[-1][1] - before
         half = seen[ROUNDS // 2:]
-        a_second, most = slope(half), max(m for _, m in half) - min(m for _, m in half)
+        a_second, fifth = slope(half), ROUNDS // 5
+        fifths = [sum(m - before for _, m in seen[i:i + fifth]) / fifth / 1024 for i in range(1, ROUNDS + 1, fifth)]
         print(f"{n} requests, {n / seconds:.0f} a second; memory {growth / 1024:+.0f} KiB at {before >> 20} MiB, "
               f"second half {a_second * seconds / n:+.1f} bytes a request, {a_second * 3600 / (1 << 20):+.1f} MiB/h, "
-              f"all of it within {most >> 10} KiB")
+              f"fifths {' '.join(f'{f:+.0f}' for f in fifths)} KiB")
         assert not wrong, (len(wrong), wrong[:3])
         assert SANITIZED or growth < MAX_GROWTH, growth
         deadline = time.monotonic() + 10

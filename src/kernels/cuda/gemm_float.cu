@@ -9,9 +9,7 @@
 // results of its token NaN.
 //
 // A step is 32 columns; those of the next one are read into registers while this one is
-// multiplied.  Tiles: gemm.cuh.
-//
-// F32 weights, routers, are multiplied without tensor cores.  SPDX-License-Identifier: MIT
+// multiplied.  Tiles: gemm.cuh.  SPDX-License-Identifier: MIT
 #include "kernels/cuda/gemm.cuh"
 #include "kernels/cuda/halves.cuh"
 
@@ -234,8 +232,8 @@ TUG_KERNEL_BLOCKS(tug_gemm_bf16, tug_cuda_gemm, THREADS, 2) {
 
 // ---- F32 weights ------------------------------------------------------------------------------
 //
-// f16 products would not hold a router to 1e-6.  A block has 64 rows and 64 tokens, a thread
-// 4 x 4 of them, 16 apart.
+// Without tensor cores: weights would need parts too.  A block has 64 rows and 64 tokens, a
+// thread 4 x 4 of them, 16 apart.
 
 enum { F_ROWS = TUG_CUDA_GEMM_FLOAT_ROWS, F_STEP = 32, F_PITCH = F_STEP + 1, F_EACH = 4 };
 

@@ -5,9 +5,10 @@
  * Sizes are Qwen3-Next's.  Limits: reading memory, int8 and f16 products on tensor cores.
  * Decode: the weights (or cache, or state) that a launch must read, in GB/s and as share of
  * reading; matrices come from a pool larger than the L2 cache, in turn.  Prefill: products in
- * TMAC/s and as share of the tensor cores' limit, two digits counted as two products.  A time
- * is a row of launches from the first call to the end of the last kernel, divided by their
- * number; limits and cases are measured in turn, round after round, and medians printed.
+ * TMAC/s and as share of the tensor cores' limit, two digits (or parts, of activations that meet
+ * F16 and BF16 weights) counted as two products.  A time is a row of launches from the first call
+ * to the end of the last kernel, divided by their number; limits and cases are measured in turn,
+ * round after round, and medians printed.
  *
  * --small: sizes that the emulated driver can run, to see that all of it does.
  * SPDX-License-Identifier: MIT */
@@ -81,6 +82,10 @@ static int64_t row_bytes(tug_type type, int64_t n) {
     uint64_t bytes = 0;
     if (!tug_type_row_bytes(type, (uint64_t)n, &bytes)) abort();
     return (int64_t)bytes;
+}
+
+static bool is_float(tug_type type) {
+    return tug_type_get(type)->block_elems == 1;
 }
 
 /* The i-th of the pool's matrices of this size. */
@@ -187,16 +192,17 @@ static void launch_delta(bench *b, const bench_case *c, int64_t i) {
 
 static void launch_gemm(bench *b, const bench_case *c, int64_t i) {
     const int64_t bytes = row_bytes(c->type, c->n_cols);
-    const tug_cuda_gemm a = {.y = b->out,
-                             .x = b->act,
-                             .w = pool_matrix(b, bytes * c->n_rows, i),
-                             .y_stride = c->n_rows,
-                             .w_row_bytes = bytes,
-                             .x_row_bytes = tug_cuda_act_bytes(c->n_cols),
-                             .n_rows = (int32_t)c->n_rows,
-                             .n_cols = (int32_t)c->n_cols,
-                             .n_tok = (int32_t)c->n_tok,
-                             .digits = c->digits};
+    const tug_cuda_gemm a = {
+        .y = b->out,
+        .x = b->act,
+        .w = pool_matrix(b, bytes * c->n_rows, i),
+        .y_stride = c->n_rows,
+        .w_row_bytes = bytes,
+        .x_row_bytes = is_float(c->type) ? 4 * c->n_cols : tug_cuda_act_bytes(c->n_cols),
+        .n_rows = (int32_t)c->n_rows,
+        .n_cols = (int32_t)c->n_cols,
+        .n_tok = (int32_t)c->n_tok,
+        .digits = c->digits};
     launch(b, tug_cuda_on_gemm(&a, c->type), &a);
 }
 
@@ -301,6 +307,10 @@ static void add_limits(bench *b) {
                         .work = 2048 * products});
 }
 
+static int unit_of(tug_type type) {
+    return is_float(type) ? F16 : INT8;
+}
+
 static void add_matrix(bench *b, const char *what, tug_type type, int64_t rows,
                        int64_t cols, int64_t tok, int digits,
                        void (*fn)(bench *, const bench_case *, int64_t),
@@ -313,16 +323,17 @@ static void add_matrix(bench *b, const char *what, tug_type type, int64_t rows,
     const double bytes = (double)row_bytes(type, cols) * (double)rows;
     const double products = (double)rows * (double)cols * (double)tok * digits;
     bench_case *c = add(b, (bench_case){.launch = fn,
-                                        .unit = few ? BYTES : INT8,
+                                        .unit = few ? BYTES : unit_of(type),
                                         .work = matrices * (few ? bytes : products),
                                         .type = type,
                                         .n_rows = rows,
                                         .n_cols = cols,
                                         .n_tok = tok,
                                         .digits = digits});
-    snprintf(c->name, sizeof c->name, "%s %s %lldx%lld, %lld token%s, %d digit%s", what,
+    snprintf(c->name, sizeof c->name, "%s %s %lldx%lld, %lld token%s, %d %s%s", what,
              tug_type_get(type)->name, (long long)rows, (long long)cols, (long long)tok,
-             tok == 1 ? "" : "s", digits, digits == 1 ? "" : "s");
+             tok == 1 ? "" : "s", digits, is_float(type) ? "part" : "digit",
+             digits == 1 ? "" : "s");
 }
 
 static void add_cases(bench *b) {
@@ -341,6 +352,8 @@ static void add_cases(bench *b) {
         add_matrix(b, "gate of all", t, 512, 2048, 10, 1, launch_grouped, n);
         add_matrix(b, "gate of all", t, 512, 2048, 160, 1, launch_grouped, n);
     }
+    add_matrix(b, "matrix", TUG_TYPE_F16, 8192, 2048, 2048, 2, launch_gemm, 1);
+    add_matrix(b, "matrix", TUG_TYPE_BF16, 8192, 2048, 2048, 3, launch_gemm, 1);
     add_matrix(b, "head", TUG_TYPE_Q6_K, 151936, 2048, 1, 1, launch_gemv, 1);
     const int64_t ctx = b->small ? 64 : 32768, tok = b->small ? 3 : 512;
     bench_case *c = add(b, (bench_case){.launch = launch_attn_decode,

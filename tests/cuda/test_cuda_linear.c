@@ -25,11 +25,17 @@ typedef struct matrix {
     void *device;
 } matrix;
 
-static matrix make_matrix(tug_type type, int64_t n_rows, int64_t n_cols) {
-    matrix m = {type, n_rows, n_cols, 0, ct_weights(type, n_rows, n_cols, 0.05f), NULL};
+static matrix make_matrix_of(tug_type type, int64_t n_rows, int64_t n_cols,
+                             float deviation) {
+    matrix m = {type, n_rows, n_cols, 0, ct_weights(type, n_rows, n_cols, deviation),
+                NULL};
     tug_type_row_bytes(type, (uint64_t)n_cols, &m.row_bytes);
     m.device = ct_upload(m.w, (size_t)n_rows * m.row_bytes);
     return m;
+}
+
+static matrix make_matrix(tug_type type, int64_t n_rows, int64_t n_cols) {
+    return make_matrix_of(type, n_rows, n_cols, 0.05f);
 }
 
 static void check_outputs(const matrix *m, const lt_input *in, int64_t n_tok,
@@ -126,6 +132,27 @@ static void test_gemv(void) {
 
 /* ---- many tokens ------------------------------------------------------------------------ */
 
+/* y (n_tok, stride) = W x of tokens [first, first + n_tok). */
+static float *run_gemm(const matrix *m, const lt_input *in, int64_t first, int64_t n_tok,
+                       int64_t stride, int digits) {
+    const size_t bytes = (size_t)(n_tok * stride) * sizeof(float);
+    const tug_cuda_gemm a = {.y = ct_device(bytes),
+                             .x = (const char *)in->device + first * in->row_bytes,
+                             .w = m->device,
+                             .y_stride = stride,
+                             .w_row_bytes = (int64_t)m->row_bytes,
+                             .x_row_bytes = in->row_bytes,
+                             .n_rows = (int32_t)m->n_rows,
+                             .n_cols = (int32_t)m->n_cols,
+                             .n_tok = (int32_t)n_tok,
+                             .digits = digits};
+    CT_RUN(tug_cuda_on_gemm(&a, m->type), a);
+    float *y = ct_floats(n_tok * stride);
+    ct_download(y, a.y, bytes);
+    return y;
+}
+
+/* The last tokens are then a tile of their own, of the kind for few. */
 static void check_gemm(tug_type type, int64_t n_rows, int64_t n_cols, int64_t n_tok,
                        int digits) {
     ct_shape("gemm %s %lld x %lld, %lld tokens, %d digits", tug_type_get(type)->name,
@@ -133,21 +160,14 @@ static void check_gemm(tug_type type, int64_t n_rows, int64_t n_cols, int64_t n_
     const matrix m = make_matrix(type, n_rows, n_cols);
     const lt_input in =
         lt_convert(type, ct_normal(n_tok * n_cols, 1.0f), n_tok, n_cols, digits);
-    const int64_t stride = n_rows + 3;
-    const tug_cuda_gemm a = {.y = ct_device((size_t)(n_tok * stride) * sizeof(float)),
-                             .x = in.device,
-                             .w = m.device,
-                             .y_stride = stride,
-                             .w_row_bytes = (int64_t)m.row_bytes,
-                             .x_row_bytes = in.row_bytes,
-                             .n_rows = (int32_t)n_rows,
-                             .n_cols = (int32_t)n_cols,
-                             .n_tok = (int32_t)n_tok,
-                             .digits = digits};
-    CT_RUN(tug_cuda_on_gemm(&a, type), a);
-    float *y = ct_floats(n_tok * stride);
-    ct_download(y, a.y, (size_t)(n_tok * stride) * sizeof(float));
+    const int64_t stride = n_rows + 3, few = n_tok < 9 ? n_tok : 9;
+    const float *y = run_gemm(&m, &in, 0, n_tok, stride, digits);
     check_outputs(&m, &in, n_tok, y, stride, limit_close(type, digits));
+    const float *alone = run_gemm(&m, &in, n_tok - few, few, stride, digits);
+    for (int64_t t = 0; t < few; t++) {
+        ct_same("a token of few", alone + t * stride, y + (n_tok - few + t) * stride,
+                (size_t)n_rows * sizeof(float));
+    }
     ct_release_all();
 }
 
@@ -157,8 +177,55 @@ static void test_gemm(void) {
         const int64_t unit = block == 1 ? 33 : block;
         check_gemm(lt_types[i], 1, unit, 1, 2);
         check_gemm(lt_types[i], 37, 3 * unit, 17, 1);
+        check_gemm(lt_types[i], 100, 256, 16, 2);
+        check_gemm(lt_types[i], 70, 256, 33, 1);
         check_gemm(lt_types[i], 130, 256, 66, 2);
         check_gemm(lt_types[i], 128, 512, 64, 2);
+        if (!lt_is_float(lt_types[i])) continue; /* the rows' ends, aligned and not */
+        check_gemm(lt_types[i], 129, 36, 18, 2);
+        check_gemm(lt_types[i], 20, 40, 3, 2);
+    }
+}
+
+/* Weights and activations as large and small as they come, beside each other, and a token
+ * that is not finite. */
+static void check_sizes(tug_type type, float w_size, float x_size) {
+    enum { ROWS = 24, COLS = 200, TOKENS = 20, ZERO = 3, INFINITE = 5 };
+    ct_shape("%s, weights of %g, activations of %g", tug_type_get(type)->name,
+             (double)w_size, (double)x_size);
+    const matrix m = make_matrix_of(type, ROWS, COLS, w_size);
+    float *x = ct_normal(TOKENS * COLS, x_size);
+    for (int64_t i = 0; i < TOKENS * COLS; i++) {
+        if (i % 7 == 0) x[i] *= 1e-3f;
+        if (i % 11 == 0) x[i] *= 1e-6f;
+        if (i / COLS == ZERO || i % 13 == 0) x[i] = 0;
+    }
+    const lt_input in = lt_convert(type, x, TOKENS, COLS, 2);
+    const float *y = run_gemm(&m, &in, 0, TOKENS, ROWS, 2);
+    check_outputs(&m, &in, TOKENS, y, ROWS, limit_close(type, 2));
+    x[INFINITE * COLS + COLS - 1] = -INFINITY;
+    const lt_input odd = lt_convert(type, x, TOKENS, COLS, 2);
+    const float *with = run_gemm(&m, &odd, 0, TOKENS, ROWS, 2);
+    bool ok = true;
+    for (int i = 0; i < TOKENS * ROWS; i++) {
+        ok &= i / ROWS == INFINITE ? !isfinite(with[i]) : with[i] == y[i];
+    }
+    ct_true(ok, "an infinite activation is not in its token's results alone");
+    ct_release_all();
+}
+
+static void test_sizes(void) {
+    static const struct {
+        tug_type type;
+        float w, x;
+    } cases[] = {{TUG_TYPE_F32, 1e10f, 1e20f},   {TUG_TYPE_F32, 1e-10f, 1e-15f},
+                 {TUG_TYPE_F16, 3e4f, 1e30f},    {TUG_TYPE_F16, 3e4f, 1e-30f},
+                 {TUG_TYPE_F16, 1e-6f, 1e37f},   {TUG_TYPE_F16, 1e-6f, 1e-15f},
+                 {TUG_TYPE_F16, 1.0f, 1.0f},     {TUG_TYPE_BF16, 1e30f, 1e5f},
+                 {TUG_TYPE_BF16, 1e30f, 1e-30f}, {TUG_TYPE_BF16, 1e-30f, 1e37f},
+                 {TUG_TYPE_BF16, 1.0f, 1.0f}};
+    for (int i = 0; i < COUNT(cases); i++) {
+        check_sizes(cases[i].type, cases[i].w, cases[i].x);
     }
 }
 
@@ -261,6 +328,8 @@ static void test_saturated(void) {
         float *y = ct_floats(n_tok * 40);
         ct_download(y, a.y, (size_t)(n_tok * 40) * sizeof(float));
         check_outputs(&m, &in, n_tok, y, 40, limit_close(lt_types[i], 2));
+        check_outputs(&m, &in, n_tok, run_gemm(&m, &in, 0, n_tok, 40, 2), 40,
+                      limit_close(lt_types[i], 2));
         ct_release_all();
     }
 }
@@ -396,12 +465,10 @@ static void test_quantize(void) {
 }
 
 int main(int argc, char **argv) {
-    static const ct_test tests[] = {{"embed", test_embed},
-                                    {"quantize", test_quantize},
-                                    {"gemv", test_gemv},
-                                    {"gemm", test_gemm},
-                                    {"grouped", test_grouped},
-                                    {"saturated", test_saturated},
-                                    {"not_finite", test_not_finite}};
+    static const ct_test tests[] = {
+        {"embed", test_embed},         {"quantize", test_quantize},
+        {"gemv", test_gemv},           {"gemm", test_gemm},
+        {"sizes", test_sizes},         {"grouped", test_grouped},
+        {"saturated", test_saturated}, {"not_finite", test_not_finite}};
     return ct_main(argc, argv, "linear", tests, COUNT(tests));
 }

@@ -149,7 +149,7 @@ typedef struct tug_cuda_gemm {
     int32_t x_pairs;  /* with tiles: n_used for gate and up, 1 for down */
     int32_t digits;
 } tug_cuda_gemm;
-#define TUG_CUDA_GEMM_ROWS       128 /* of a block; of float weights, */
+#define TUG_CUDA_GEMM_ROWS       128 /* of a block; of F32 weights, */
 #define TUG_CUDA_GEMM_FLOAT_ROWS 64
 #define TUG_CUDA_GEMM_TOKENS     64
 

@@ -20,8 +20,11 @@
 // 64 times where this does once.
 //
 // Everything is cut in blocks of 16 x 16 that lie as matrix instructions want them, 16 bytes a
-// lane: scan reads them from L2 and keeps state, values and sums in registers.  It computes transposed, columns of the state by tokens, because sums then
-// have the layout of the next left factor.  SPDX-License-Identifier: MIT
+// lane.  scan keeps state, values and sums in registers; the blocks come to shared memory by
+// cp.async, three steps ahead of their use and once for all warps.  It computes transposed,
+// columns of the state by tokens, because sums then have the layout of the next left factor.
+// SPDX-License-Identifier: MIT
+#include "kernels/cuda/halves.cuh"
 #include "kernels/cuda/words.cuh"
 
 enum {
@@ -40,16 +43,23 @@ struct block_t {
     words4 hi[WARP], lo[WARP];
 };
 
+// What meets one block of columns of the left factor: a block for each 16 tokens.
+typedef block_t piece_t[T_BLOCKS];
+
 // What a key head has in a chunk, of length UNIT; tokens that are not there are zeros.
 struct keys_t {
-    block_t q[T_BLOCKS][D_BLOCKS], k[T_BLOCKS][D_BLOCKS];
-    block_t kt[D_BLOCKS][T_BLOCKS]; // k transposed
+    piece_t q[D_BLOCKS], k[D_BLOCKS]; // [columns][tokens]
+    piece_t kt[D_BLOCKS];             // k transposed
+};
+
+struct alignas(16) gates_t {
+    float beta[CHUNK], from_start[CHUNK], to_end[CHUNK]; // D(i), D(last, i)
 };
 
 // What a value head has; blocks above the diagonals are not written.
 struct mixes_t {
-    block_t t[T_BLOCKS][T_BLOCKS], m[T_BLOCKS][T_BLOCKS];
-    float beta[CHUNK], from_start[CHUNK], to_end[CHUNK]; // D(i), D(last, i)
+    piece_t t[T_BLOCKS], m[T_BLOCKS]; // [columns][rows]
+    gates_t gates;
 };
 static_assert(sizeof(keys_t) == TUG_CUDA_DELTA_KEYS, "args.h");
 static_assert(sizeof(mixes_t) == TUG_CUDA_DELTA_MIXES, "args.h");
@@ -66,17 +76,6 @@ TUG_DEVICE mixes_t *mixes_of(const tug_cuda_delta &a, int chunk, int head) {
 
 // ---- factors of two f16 --------------------------------------------------------------------
 
-// The nearest with 11 bits, which an f16 then holds as it is.
-TUG_DEVICE float to_11_bits(float x) {
-    return __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xFFFFE000u);
-}
-
-TUG_DEVICE void split(float x0, float x1, uint32_t &hi, uint32_t &lo) {
-    const float h0 = to_11_bits(x0), h1 = to_11_bits(x1);
-    hi = tug_to_f16x2(h0, h1);
-    lo = tug_to_f16x2(x0 - h0, x1 - h1);
-}
-
 // A left factor (16, 16), in the order of the instruction.
 struct left_t {
     uint32_t hi[4], lo[4];
@@ -91,10 +90,10 @@ TUG_DEVICE left_t left_of(const block_t &b) {
 // Of sums: two fragments (16, 8) beside each other.
 TUG_DEVICE left_t left_of(const float s0[4], const float s1[4]) {
     left_t x;
-    split(s0[0], s0[1], x.hi[0], x.lo[0]);
-    split(s0[2], s0[3], x.hi[1], x.lo[1]);
-    split(s1[0], s1[1], x.hi[2], x.lo[2]);
-    split(s1[2], s1[3], x.hi[3], x.lo[3]);
+    split_f16(s0[0], s0[1], x.hi[0], x.lo[0]);
+    split_f16(s0[2], s0[3], x.hi[1], x.lo[1]);
+    split_f16(s1[0], s1[1], x.hi[2], x.lo[2]);
+    split_f16(s1[2], s1[3], x.hi[3], x.lo[3]);
     return x;
 }
 
@@ -118,7 +117,7 @@ TUG_DEVICE void write_block(block_t &b, int row0, int column0, Get get) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const int row = r + i / 2 * 8, column = c + i % 2 * 8;
-        split(get(row, column), get(row, column + 1), hi.w[i], lo.w[i]);
+        split_f16(get(row, column), get(row, column + 1), hi.w[i], lo.w[i]);
     }
     b.hi[lane] = hi;
     b.lo[lane] = lo;
@@ -161,14 +160,14 @@ TUG_KERNEL(tug_delta_split, tug_cuda_delta, SPLIT_WARPS *WARP) {
     __syncthreads();
     for (int i = threadIdx.x / WARP; i < T_BLOCKS * D_BLOCKS; i += SPLIT_WARPS) {
         const int r = i / D_BLOCKS, c = i % D_BLOCKS;
-        write_block(to.q[r][c], r * SIDE, c * SIDE, plain);
+        write_block(to.q[c][r], r * SIDE, c * SIDE, plain);
     }
     __syncthreads();
     normalise_rows(rows, k, a.qkv_stride, n_tok);
     __syncthreads();
     for (int i = threadIdx.x / WARP; i < T_BLOCKS * D_BLOCKS; i += SPLIT_WARPS) {
         const int t = i / D_BLOCKS, d = i % D_BLOCKS;
-        write_block(to.k[t][d], t * SIDE, d * SIDE, plain);
+        write_block(to.k[d][t], t * SIDE, d * SIDE, plain);
         write_block(to.kt[d][t], d * SIDE, t * SIDE, transposed);
     }
 }
@@ -202,10 +201,10 @@ TUG_DEVICE void multiply_decays(mix_shared &sh, mixes_t &to) {
             if (i > j) d *= sh.decay[i];
             sh.a[i][j] = d;
         }
-        to.to_end[j] = d;
-        to.beta[j] = sh.beta[j];
+        to.gates.to_end[j] = d;
+        to.gates.beta[j] = sh.beta[j];
     } else if (j == 0) {
-        for (int i = 0; i < CHUNK; i++) to.from_start[i] = d *= sh.decay[i];
+        for (int i = 0; i < CHUNK; i++) to.gates.from_start[i] = d *= sh.decay[i];
     }
 }
 
@@ -215,12 +214,12 @@ TUG_DEVICE void multiply_keys(mix_shared &sh, const keys_t &keys, mixes_t &to) {
     float kk[2 * T_BLOCKS][4] = {}, qk[2 * T_BLOCKS][4] = {};
 #pragma unroll 1
     for (int d = 0; d < D_BLOCKS; d++) {
-        const left_t q = left_of(keys.q[warp][d]), k = left_of(keys.k[warp][d]);
+        const left_t q = left_of(keys.q[d][warp]), k = left_of(keys.k[d][warp]);
 #pragma unroll
         for (int b = 0; b < T_BLOCKS; b++) {
             if (b > warp) break;
-            multiply(qk[2 * b], qk[2 * b + 1], q, keys.k[b][d]);
-            multiply(kk[2 * b], kk[2 * b + 1], k, keys.k[b][d]);
+            multiply(qk[2 * b], qk[2 * b + 1], q, keys.k[d][b]);
+            multiply(kk[2 * b], kk[2 * b + 1], k, keys.k[d][b]);
         }
     }
 #pragma unroll
@@ -238,8 +237,8 @@ TUG_DEVICE void multiply_keys(mix_shared &sh, const keys_t &keys, mixes_t &to) {
             }
         }
         const left_t m = left_of(qk[2 * b], qk[2 * b + 1]);
-        to.m[warp][b].hi[lane] = words4{{m.hi[0], m.hi[2], m.hi[1], m.hi[3]}};
-        to.m[warp][b].lo[lane] = words4{{m.lo[0], m.lo[2], m.lo[1], m.lo[3]}};
+        to.m[b][warp].hi[lane] = words4{{m.hi[0], m.hi[2], m.hi[1], m.hi[3]}};
+        to.m[b][warp].lo[lane] = words4{{m.lo[0], m.lo[2], m.lo[1], m.lo[3]}};
     }
 }
 
@@ -269,7 +268,7 @@ TUG_KERNEL(tug_delta_mix, tug_cuda_delta, MIX_WARPS *WARP) {
     invert(sh);
     __syncthreads();
     for (int b = 0; b <= warp; b++) {
-        write_block(to.t[warp][b], warp * SIDE, b * SIDE,
+        write_block(to.t[b][warp], warp * SIDE, b * SIDE,
                     [&](int row, int column) { return UNIT * sh.t[row][column]; });
     }
 }
@@ -306,11 +305,82 @@ template <int N, class F> TUG_DEVICE void for_values(F f) {
     }
 }
 
-// The warps of a block read the same blocks: what one has read the others find in L1, if they
-// do not drift apart.
-TUG_DEVICE void in_step() {
-    __syncthreads();
+// The pieces of a chunk in the order of their use, and how many have a place in shared memory.
+enum {
+    K_PIECES = 0,
+    T_PIECES = K_PIECES + D_BLOCKS,
+    Q_PIECES = T_PIECES + T_BLOCKS,
+    M_PIECES = Q_PIECES + D_BLOCKS,
+    KT_PIECES = M_PIECES + T_BLOCKS,
+    PIECES = KT_PIECES + D_BLOCKS,
+    RING = 4,
+    SCAN_THREADS = 2 * TUG_CUDA_DELTA_SCAN_COLS,
+};
+static_assert(PIECES % RING == 0, "a piece has the same place in every chunk");
+
+struct scan_shared {
+    piece_t ring[RING];
+    gates_t gates[2]; // of even and odd chunks
+};
+
+// Copies of 16 bytes of pieces of matrices, by all threads.
+TUG_DEVICE void copy_blocks(piece_t &to, const piece_t &from, int first) {
+    enum { AT_ONCE = SCAN_THREADS * sizeof(words4) / sizeof(block_t) };
+    const int block = threadIdx.x * AT_ONCE / SCAN_THREADS;
+    const int i = threadIdx.x % (SCAN_THREADS / AT_ONCE);
+#pragma unroll
+    for (int b = block; b < T_BLOCKS; b += AT_ONCE) {
+        if (b >= first)
+            tug_cp_async16((words4 *)&to[b] + i, (const words4 *)&from[b] + i);
+    }
 }
+
+// Begins to copy a piece; with the first of a chunk come its gates.  Pieces of T and M have
+// no blocks above the diagonal.
+TUG_DEVICE void begin_piece(scan_shared &sh, const tug_cuda_delta &a, int chunk,
+                            int piece) {
+    if (chunk * CHUNK < a.n_tok) {
+        const int head = blockIdx.y;
+        const keys_t &keys = *keys_of(a, chunk, head / (a.n_v_head / a.n_k_head));
+        const mixes_t &mix = *mixes_of(a, chunk, head);
+        piece_t &to = sh.ring[piece % RING];
+        if (piece < T_PIECES) {
+            copy_blocks(to, keys.k[piece], 0);
+        } else if (piece < Q_PIECES) {
+            copy_blocks(to, mix.t[piece - T_PIECES], piece - T_PIECES);
+        } else if (piece < M_PIECES) {
+            copy_blocks(to, keys.q[piece - Q_PIECES], 0);
+        } else if (piece < KT_PIECES) {
+            copy_blocks(to, mix.m[piece - M_PIECES], piece - M_PIECES);
+        } else {
+            copy_blocks(to, keys.kt[piece - KT_PIECES], 0);
+        }
+        const int i = threadIdx.x;
+        if (piece == 0 && i < (int)(sizeof(gates_t) / sizeof(words4))) {
+            tug_cp_async16((words4 *)&sh.gates[chunk % 2] + i,
+                           (const words4 *)&mix.gates + i);
+        }
+    }
+    tug_cp_commit();
+}
+
+// What a block of scan is at.
+struct scan_t {
+    scan_shared &sh;
+    const tug_cuda_delta &a;
+    int chunk;
+    // A piece of the chunk, when all of it is there.  Where the one before was there is room
+    // for a later one then.
+    TUG_INLINE const piece_t &take(int piece) const {
+        const int later = piece + RING - 1;
+        tug_cp_wait<RING - 2>();
+        __syncthreads();
+        begin_piece(sh, a, chunk + later / PIECES, later % PIECES);
+        return sh.ring[piece % RING];
+    }
+    // There with the first piece.
+    TUG_INLINE const gates_t &gates() const { return sh.gates[chunk % 2]; }
+};
 
 TUG_DEVICE void split_state(halves_t &h, const state_t &s, float scale) {
 #pragma unroll
@@ -330,60 +400,50 @@ TUG_DEVICE float joined(const left_t &x, int n, int v) {
     return tug_f16((uint16_t)(hi >> shift)) + tug_f16((uint16_t)(lo >> shift));
 }
 
-// y = s^T of the rows of `rows`.
-TUG_DEVICE void dots(tokens_t &y, const halves_t &s,
-                     const block_t rows[T_BLOCKS][D_BLOCKS]) {
+// y = s^T of the rows whose pieces these are.
+TUG_DEVICE void dots(tokens_t &y, const halves_t &s, const scan_t &at, int pieces) {
     for_values<2 * T_BLOCKS>([&](int n, int v) { y.x[n][v] = 0; });
 #pragma unroll
     for (int d = 0; d < D_BLOCKS; d++) {
+        const piece_t &rows = at.take(pieces + d);
 #pragma unroll
         for (int t = 0; t < T_BLOCKS; t++) {
-            multiply(y.x[2 * t], y.x[2 * t + 1], s.d[d], rows[t][d]);
+            multiply(y.x[2 * t], y.x[2 * t + 1], s.d[d], rows[t]);
         }
-        if (d % 2) in_step();
     }
 }
 
 // y += mix x: tokens get of those up to themselves.
-TUG_DEVICE void add_mixed(tokens_t &y, const tokens_t &x,
-                          const block_t mix[T_BLOCKS][T_BLOCKS]) {
+TUG_DEVICE void add_mixed(tokens_t &y, const tokens_t &x, const scan_t &at, int pieces) {
 #pragma unroll
     for (int from = 0; from < T_BLOCKS; from++) {
         const left_t left = left_of(x.x[2 * from], x.x[2 * from + 1]);
+        const piece_t &mix = at.take(pieces + from);
 #pragma unroll
         for (int t = from; t < T_BLOCKS; t++) {
-            multiply(y.x[2 * t], y.x[2 * t + 1], left, mix[t][from]);
+            multiply(y.x[2 * t], y.x[2 * t + 1], left, mix[t]);
         }
-        if (from % 2) in_step();
     }
 }
 
 // s = back (decay s + k u^T).  What tensor cores add to is cut, not rounded: their sums begin
 // with 0, and the state is rounded once a chunk.
 TUG_DEVICE void advance(state_t &s, const halves_t &before, const tokens_t &u,
-                        const keys_t &keys, float decay, float back) {
+                        const scan_t &at, float decay, float back) {
     left_t left[T_BLOCKS];
 #pragma unroll
     for (int t = 0; t < T_BLOCKS; t++) left[t] = left_of(u.x[2 * t], u.x[2 * t + 1]);
 #pragma unroll
     for (int d = 0; d < D_BLOCKS; d++) {
+        const piece_t &keys = at.take(KT_PIECES + d);
         float sum[2][4] = {};
 #pragma unroll
-        for (int t = 0; t < T_BLOCKS; t++) {
-            multiply(sum[0], sum[1], left[t], keys.kt[d][t]);
-        }
+        for (int t = 0; t < T_BLOCKS; t++) multiply(sum[0], sum[1], left[t], keys[t]);
         for_values<2>([&](int n, int v) {
             s.s[2 * d + n][v] =
                 back * fmaf(decay, joined(before.d[d], n, v), sum[n][v] / UNIT);
         });
-        if (d % 2) in_step();
     }
-}
-
-// A power of two that brings the largest of a warp's values to 2^8 .. 2^9, if floats go so far.
-TUG_DEVICE float scale_for(float largest) {
-    const int exponent = (int)(warp_max_bits(largest) >> 23);
-    return __uint_as_float((uint32_t)min(max(262 - exponent, 1), 253) << 23);
 }
 
 TUG_DEVICE float larger(float a, float b) {
@@ -405,10 +465,10 @@ template <class T> struct token_rows {
     }
 };
 
-TUG_DEVICE void scan_chunk(state_t &s, const tug_cuda_delta &a, int chunk) {
-    const int head = blockIdx.y, first = chunk * CHUNK, n_tok = a.n_tok - first;
-    const keys_t &keys = *keys_of(a, chunk, head / (a.n_v_head / a.n_k_head));
-    const mixes_t &mix = *mixes_of(a, chunk, head);
+TUG_DEVICE void scan_chunk(state_t &s, const scan_t &at) {
+    const tug_cuda_delta &a = at.a;
+    const int head = blockIdx.y, first = at.chunk * CHUNK, n_tok = a.n_tok - first;
+    const gates_t &gates = at.gates();
     const float *const v0 = a.qkv + first * a.qkv_stride + (2 * a.n_k_head + head) * DIM;
     float *const out0 = a.out + ((int64_t)first * a.n_v_head + head) * DIM;
     const token_rows<const float> values(v0, a.qkv_stride, n_tok);
@@ -421,43 +481,47 @@ TUG_DEVICE void scan_chunk(state_t &s, const tug_cuda_delta &a, int chunk) {
     for_values<2 * T_BLOCKS>(
         [&](int n, int i) { largest = larger(largest, value(n, i)); });
     for_values<2 * D_BLOCKS>([&](int n, int i) { largest = larger(largest, s.s[n][i]); });
-    const float scale = scale_for(largest), back = 1.0f / scale;
+    const float scale = scale_to(8, warp_max_bits(largest)), back = 1.0f / scale;
     halves_t halves;
     split_state(halves, s, scale);
 
     tokens_t x, u, y;
-    dots(x, halves, keys.k);
+    dots(x, halves, at, K_PIECES);
     for_values<2 * T_BLOCKS>([&](int n, int i) {
         const int t = place_of(n, i);
         const float v = scale * value(n, i);
-        x.x[n][i] = mix.beta[t] * (v - mix.from_start[t] * (x.x[n][i] / UNIT));
+        x.x[n][i] = gates.beta[t] * (v - gates.from_start[t] * (x.x[n][i] / UNIT));
         u.x[n][i] = 0;
     });
-    add_mixed(u, x, mix.t);
+    add_mixed(u, x, at, T_PIECES);
     for_values<2 * T_BLOCKS>([&](int n, int i) { u.x[n][i] /= UNIT; });
 
-    dots(y, halves, keys.q);
+    dots(y, halves, at, Q_PIECES);
     for_values<2 * T_BLOCKS>(
-        [&](int n, int i) { y.x[n][i] *= mix.from_start[place_of(n, i)]; });
-    add_mixed(y, u, mix.m);
+        [&](int n, int i) { y.x[n][i] *= gates.from_start[place_of(n, i)]; });
+    add_mixed(y, u, at, M_PIECES);
     const float out_scale = back / (UNIT * sqrtf((float)DIM));
     for_values<2 * T_BLOCKS>([&](int n, int i) {
         if (out.has(n, i)) out.at(n, i) = out_scale * y.x[n][i];
     });
 
     for_values<2 * T_BLOCKS>(
-        [&](int n, int i) { u.x[n][i] *= mix.to_end[place_of(n, i)]; });
-    advance(s, halves, u, keys, mix.from_start[CHUNK - 1], back);
+        [&](int n, int i) { u.x[n][i] *= gates.to_end[place_of(n, i)]; });
+    advance(s, halves, u, at, gates.from_start[CHUNK - 1], back);
 }
 
 // Block (128,), grid (DIM / TUG_CUDA_DELTA_SCAN_COLS, n_v_head): a warp has 16 columns.
-TUG_KERNEL(tug_delta_scan, tug_cuda_delta, 2 * TUG_CUDA_DELTA_SCAN_COLS) {
+TUG_KERNEL(tug_delta_scan, tug_cuda_delta, SCAN_THREADS) {
+    __shared__ scan_shared sh;
     float *const state = a.state + (int64_t)blockIdx.y * DIM * DIM;
     state_t s;
+    for (int piece = 0; piece < RING - 1; piece++) begin_piece(sh, a, 0, piece);
     for_values<2 * D_BLOCKS>(
         [&](int n, int i) { s.s[n][i] = state[place_of(n, i) * DIM + column_of(i)]; });
 #pragma unroll 1
-    for (int chunk = 0; chunk * CHUNK < a.n_tok; chunk++) scan_chunk(s, a, chunk);
+    for (int chunk = 0; chunk * CHUNK < a.n_tok; chunk++) {
+        scan_chunk(s, scan_t{sh, a, chunk});
+    }
     for_values<2 * D_BLOCKS>(
         [&](int n, int i) { state[place_of(n, i) * DIM + column_of(i)] = s.s[n][i]; });
 }

@@ -158,8 +158,7 @@ tug_cuda_launch tug_cuda_on_gemm(const tug_cuda_gemm *a, tug_type type) {
     const int64_t tile = TUG_CUDA_GEMM_TOKENS;
     const int64_t n_tiles = a->tiles ? tug_cuda_max_tiles(a->n_tok, a->n_expert, tile)
                                      : ceil_div(a->n_tok, tile);
-    const int rows =
-        chunk_values(type) == 1 ? TUG_CUDA_GEMM_FLOAT_ROWS : TUG_CUDA_GEMM_ROWS;
+    const int rows = type == TUG_TYPE_F32 ? TUG_CUDA_GEMM_FLOAT_ROWS : TUG_CUDA_GEMM_ROWS;
     return shape(kernels_of(type)->gemm[a->digits == 2], ceil_div(a->n_rows, rows),
                  (uint32_t)n_tiles, 256);
 }

@@ -46,12 +46,14 @@ static void learn(double *cost, double measured) {
 
 /* ---- the device -------------------------------------------------------------------------- */
 
-void tug_backend_gpu_learn_device(tug_backend *be, const void *data, size_t bytes) {
+tug_status tug_backend_gpu_learn_device(tug_backend *be, const void *data, size_t bytes,
+                                        tug_err *err) {
     tug_cuda_costs *k = &tug_cuda_of(be)->costs;
     tug_cuda_limits l;
-    if (tug_backend_gpu_measure(be, data, bytes, &l, NULL) != TUG_OK) return;
+    TUG_TRY(tug_backend_gpu_measure(be, data, bytes, &l, err));
     learn(&k->link_bytes_per_s, l.link_bytes_s);
     if (l.read_bytes >= ENOUGH_READ) learn(&k->device_bytes_per_s, l.read_bytes_s);
+    return TUG_OK;
 }
 
 /* ---- the host ---------------------------------------------------------------------------- */

@@ -142,9 +142,8 @@ static tug_status load_gpu(tug_model *m, const tug_residency *r, tug_err *err) {
                                       r->vram_staging_bytes, err));
     m->vram_experts = tug_backend_gpu_used(m->be) - m->vram_experts;
     const tug_weight *head = &m->net.weights.head.w; /* the largest that lies there */
-    tug_backend_gpu_learn_device(m->be, head->data,
-                                 (size_t)head->n_rows * (size_t)head->row_bytes);
-    return TUG_OK;
+    return tug_backend_gpu_learn_device(
+        m->be, head->data, (size_t)head->n_rows * (size_t)head->row_bytes, err);
 }
 
 /* The weights that become the host's own. */

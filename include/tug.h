@@ -63,7 +63,9 @@ typedef struct tug_model_params {
     const char *gpu;
     uint64_t vram_bytes; /* the most to take of its memory, beside what the driver itself
                             takes; 0: what is free.  What is left beside the dense weights
-                            and one session holds copies of experts */
+                            and the sessions holds copies of experts */
+    int n_sessions; /* that will be open at a time with that GPU; 0: 1.  So many get room in
+                       its memory, or as many as fit: tug_model_info */
     tug_progress_fn *on_load; /* may be NULL; bytes */
     void *ud;
     /* When not all weights fit beside what sessions will need, experts are read from the
@@ -88,6 +90,8 @@ typedef struct tug_model_info {
     const char *gpu;        /* name of the GPU that computes; NULL: none */
     uint64_t vram_bytes, vram_used; /* what may be taken of its memory, and is now */
     int64_t n_experts_on_gpu;       /* of all layers: the others are the CPU's */
+    int n_sessions;         /* that have room there, of the context that was planned, */
+    uint64_t vram_sessions; /* and the bytes of it */
     /* Sampling the file recommends; the model family's own where it does not. */
     float temperature, top_p;
     int32_t top_k;

@@ -9,15 +9,6 @@
 
 static const tug_backend_ops cuda_ops;
 
-/* Figures of an RTX 5060 Ti behind PCIe 5 x8 and eight Zen 4 cores with DDR5-5600; nothing
- * here is measured yet (docs/CUDA.md). */
-static const tug_cuda_costs usual_costs = {.link_bytes_per_s = 26e9,
-                                           .host_bytes_per_s = 58e9,
-                                           .host_macs_per_s = 0.7e12,
-                                           .device_bytes_per_s = 336e9,
-                                           .newcomer_margin = 8.0,
-                                           .answer_tokens = 256};
-
 /* ---- life -------------------------------------------------------------------------------- */
 
 static tug_status make_handoff(tug_cuda *c, tug_err *err) {
@@ -45,7 +36,7 @@ tug_status tug_backend_cuda_create(tug_backend **out, tug_cpu_level level, int n
         be->place = c;
         be->ops = &cuda_ops;
         c->pos = -1;
-        c->costs = usual_costs;
+        c->costs = tug_cuda_usual_costs;
         s = tug_device_open(&c->dev, gpu, vram, err);
         if (s == TUG_OK) s = make_handoff(c, err);
         if (s == TUG_OK) tug_backend_gpu_use(be, true, true);

@@ -41,7 +41,15 @@ TUG_NODISCARD tug_status tug_backend_gpu_measure(tug_backend *be, const void *da
                                                  size_t bytes, tug_cuda_limits *out,
                                                  tug_err *err);
 
-/* The same of a GPU that no model is on, and what it is.  Fails as tug_device_open does. */
+/* Measure what decides where experts are computed, before the first pass; a figure that
+ * cannot be measured stays an estimate.  Of the device right after its experts were copied,
+ * when its clocks and its link are up: as above.  Of the host, some 50 ms, when its experts
+ * are in memory. */
+TUG_NODISCARD tug_status tug_backend_gpu_learn_device(tug_backend *be, const void *data,
+                                                      size_t bytes, tug_err *err);
+void tug_backend_gpu_learn_host(tug_backend *be);
+
+/* The limits of a GPU that no model is on, and what it is.  Fails as tug_device_open does. */
 typedef struct tug_cuda_probed {
     tug_device_info info;
     tug_cuda_limits limits;

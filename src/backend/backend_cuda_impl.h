@@ -136,8 +136,8 @@ typedef struct tug_cuda_carrier {
  * their bytes, 0.2 ms each, while nothing waits for it. */
 #define TUG_CUDA_COPIED 2
 
-/* What is spent and saved when an expert is somewhere else.  The defaults are estimates for a
- * mid-range machine (PCIe 5 x8, two channels of DDR5); a probe may know better. */
+/* What is spent and saved when an expert is somewhere else: estimates for a mid-range machine
+ * until something was measured (backend_cuda_costs.c). */
 typedef struct tug_cuda_costs {
     double link_bytes_per_s;   /* to the device, from pinned memory */
     double host_bytes_per_s;   /* at which the CPU reads weights */
@@ -146,6 +146,7 @@ typedef struct tug_cuda_costs {
     double newcomer_margin;    /* by which a newcomer's score has to be higher */
     double answer_tokens;      /* for which the contents after a prompt are chosen */
 } tug_cuda_costs;
+extern const tug_cuda_costs tug_cuda_usual_costs;
 
 /* The experts of all layers. */
 typedef struct tug_cuda_cache {

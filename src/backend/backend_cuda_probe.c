@@ -96,6 +96,8 @@ tug_status tug_backend_gpu_measure(tug_backend *be, const void *data, size_t byt
                     .out_bytes = less(host, c->bytes[TUG_CUDA_SH_OUT]),
                     .pinned = c->pinned[TUG_CUDA_HOST_X]};
     TUG_CHECK(m.out_bytes >= sizeof(uint32_t));
+    memset(m.pinned, 0,
+           less(PIECE, m.out_bytes)); /* before the first pass nobody wrote it */
     return measure(c->dev, &m, c->routed, out, err);
 }
 

@@ -133,6 +133,16 @@ static void told(tug_json_writer *w, const char *name, double value) {
     }
 }
 
+/* A number that is negative when there is none. */
+static void not_negative(tug_json_writer *w, const char *name, double value) {
+    key(w, name);
+    if (value >= 0.0) {
+        tug_json_write_f64(w, value);
+    } else {
+        tug_json_write_null(w);
+    }
+}
+
 /* The GPU's part of a case; absent when there is none. */
 static void write_gpu_case(tug_json_writer *w, const tug_bench_case *c) {
     const tug_gpu_load *g = &c->gpu;
@@ -143,12 +153,12 @@ static void write_gpu_case(tug_json_writer *w, const tug_bench_case *c) {
     number(w, "pcie_out_bytes_per_token", share(g->out_bytes, g->n_tokens));
     number(w, "pcie_bytes_s", tug_gpu_load_link_bytes_s(g));
     number(w, "kernels_per_token", share(g->launches, g->n_tokens));
-    key(w, "busy_share");
-    if (g->n_busy > 0) {
-        tug_json_write_f64(w, g->busy / g->n_busy);
-    } else {
-        tug_json_write_null(w);
-    }
+    not_negative(w, "vram_hit_rate", tug_gpu_load_hit_rate(g));
+    number(w, "promoted_per_token", share(g->promoted, g->n_tokens));
+    number(w, "carried_per_token", share(g->carried, g->n_tokens));
+    number(w, "seeded", share(g->seeded, c->n));
+    number(w, "pcie_expert_bytes_per_token", share(g->expert_in_bytes, g->n_tokens));
+    not_negative(w, "busy_share", g->n_busy > 0 ? g->busy / g->n_busy : -1.0);
     told(w, "watts", tug_gpu_load_watts(g));
     told(w, "tokens_per_joule", tug_gpu_load_tokens_per_joule(g));
     key(w, "limits");
@@ -259,12 +269,7 @@ static void write_gpu(tug_json_writer *w, const tug_bench *b,
     told(w, "pcie_lanes_most", g->link_max_width);
     told(w, "sm_mhz", g->sm_mhz);
     told(w, "memory_mhz", g->memory_mhz);
-    key(w, "vram_of_others_bytes");
-    if (g->others >= 0.0) {
-        tug_json_write_f64(w, g->others);
-    } else {
-        tug_json_write_null(w);
-    }
+    not_negative(w, "vram_of_others_bytes", g->others);
     tug_json_end_object(w);
 }
 

@@ -172,6 +172,18 @@ static void gpu_stages(const tug_bench_case *c, double n_tok, tug_buf *out) {
     }
 }
 
+/* Of layers whose experts are not all there. */
+static void gpu_experts(const tug_gpu_load *g, double n_tok, tug_buf *out) {
+    const double rate = tug_gpu_load_hit_rate(g);
+    if (rate < 0.0) return;
+    tug_buf_printf(
+        out,
+        "  experts: %.1f %% of their uses were in VRAM; %.2f promoted and %.2f "
+        "carried a token, %.0f moved after prompts, %.3f MB a token for these\n",
+        100 * rate, g->promoted / n_tok, g->carried / n_tok, g->seeded,
+        1e-6 * g->expert_in_bytes / n_tok);
+}
+
 static void gpu_lines(const tug_bench_case *c, double n_tok, tug_buf *out) {
     const tug_gpu_load *g = &c->gpu;
     if (g->seconds <= 0.0) return;
@@ -183,6 +195,7 @@ static void gpu_lines(const tug_bench_case *c, double n_tok, tug_buf *out) {
         1e-6 * g->in_bytes / n_tok, 1e-6 * g->out_bytes / n_tok,
         1e-9 * tug_gpu_load_link_bytes_s(g), 1e-9 * g->limits.link_bytes_s,
         1e6 * g->limits.handoff_s, g->launches / n_tok);
+    gpu_experts(g, n_tok, out);
     if (g->n_busy > 0)
         tug_buf_printf(out, "  the GPU was busy %.0f %%", 100 * g->busy / g->n_busy);
     if (g->joules > 0.0) {

@@ -10,6 +10,8 @@
 typedef struct tug_gpu_load {
     double seconds, n_tokens; /* measured; 0: nothing was */
     double in_bytes, out_bytes, launches;
+    /* As in tug_gpu_now. */
+    double expert_hits, expert_misses, promoted, seeded, carried, expert_in_bytes;
     double joules, joules_s,
         joules_tok; /* and seconds and tokens in which they were told */
     double busy;    /* sum of n_busy shares */
@@ -29,6 +31,10 @@ double tug_gpu_load_watts(const tug_gpu_load *g);
 double tug_gpu_load_tokens_per_joule(const tug_gpu_load *g);
 double
 tug_gpu_load_link_bytes_s(const tug_gpu_load *g); /* both ways, over all the time */
+
+/* Share of the uses of experts that found them there, of layers whose experts are not all
+ * there; -1: there was none. */
+double tug_gpu_load_hit_rate(const tug_gpu_load *g);
 
 /* Share of the time that a stage's bytes need at least, read by the GPU; 0 for what is not
  * read there: rows of the embedding, and experts, of which nobody knows how many were. */

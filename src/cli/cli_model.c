@@ -8,7 +8,6 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "cli/interrupt.h"
-#include "tug_profile.h"
 
 static bool on_load(void *ud, uint64_t done, uint64_t total) {
     cli_model *m = ud;
@@ -45,6 +44,7 @@ tug_model_params cli_model_params(const cli_engine_options *o) {
         .ram_bytes = o->ram_bytes,
         .gpu = o->gpu,
         .vram_bytes = o->vram_bytes,
+        .n_sessions = o->n_sessions,
         .n_ctx = o->n_ctx,
         .n_batch = o->n_batch,
         .kv_type = o->kv_type,
@@ -85,8 +85,11 @@ tug_status cli_model_open(cli_model *m, const cli_engine_options *o, tug_err *er
     }
     const char *plan = status == TUG_OK ? tug_model_plan(m->model, o->verbose) : NULL;
     if (plan) (void)fputs(plan, stderr);
-    if (status == TUG_OK) say_gpu(m->model);
-    return status;
+    if (status != TUG_OK) return status;
+    say_gpu(m->model);
+    m->verbose = o->verbose;
+    (void)tug_model_gpu_now(m->model, false, &m->loaded);
+    return TUG_OK;
 }
 
 void cli_model_close(cli_model *m) {

@@ -5,6 +5,7 @@
 
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "tug_profile.h"
 
 typedef struct cli_model {
     tug_model *model;     /* owned */
@@ -12,8 +13,10 @@ typedef struct cli_model {
     cli_progress progress;
     uint64_t done_before, done_total; /* tokens, when one bar spans several appends */
     double load_s;
-    int64_t n_prefill; /* tokens that cli_model_append computed, */
-    double prefill_s;  /* and the time for them */
+    bool verbose;       /* as the options said */
+    tug_gpu_now loaded; /* what the GPU had done when the model was loaded */
+    int64_t n_prefill;  /* tokens that cli_model_append computed, */
+    double prefill_s;   /* and the time for them */
 } cli_model;
 
 /* What `o` asks for; without progress. */

@@ -81,7 +81,8 @@ static const char help[] =
     "      --cors-origin URL     a web page that may call us; may be repeated\n"
     "\n"
     "work\n"
-    "      --parallel N          requests computed at once (default 4)\n"
+    "      --parallel N          requests computed at once, and conversations kept\n"
+    "                            (default 4; on a GPU 2, each has its room there)\n"
     "      --queue N             requests that run or wait, at most (default 256)\n"
     "      --cache-ram GB        ceiling of the conversations kept (default: half of\n"
     "                            what is free)\n"
@@ -186,12 +187,27 @@ static void say(void *ud, const char *sentence) {
     (void)fprintf(stderr, "tug: %s\n", sentence);
 }
 
+/* A conversation takes VRAM from experts, whoever else uses it. */
+enum { GPU_SESSIONS = 2 };
+
+/* Fewer than were asked for. */
+static void say_sessions(const serve_options *o, const tug_model *m) {
+    const tug_model_info i = tug_model_get_info(m);
+    if (!i.gpu || i.n_sessions >= o->engine.n_sessions) return;
+    (void)fprintf(stderr,
+                  "tug: VRAM has room for %d of %d conversations: other requests wait; a "
+                  "smaller -c or a larger --vram makes room for more\n",
+                  i.n_sessions, o->engine.n_sessions);
+}
+
 static tug_status serve(serve_options *o, tug_err *err) {
     cli_model m = {0};
     tug_serve *server = NULL;
     o->engine.model = o->serve.model_path;
+    o->engine.n_sessions = o->serve.n_sessions > 0 ? o->serve.n_sessions : GPU_SESSIONS;
     o->engine.session_bytes = (uint64_t)(o->cache_gb * 1e9);
     TUG_TRY(cli_model_open(&m, &o->engine, err));
+    say_sessions(o, m.model);
     o->serve.model = m.model;
     o->serve.n_ctx = o->engine.n_ctx;
     o->serve.n_batch = o->engine.n_batch;

@@ -32,6 +32,7 @@ typedef struct cli_engine_options {
     const char *gpu;        /* borrowed from argv; NULL: none */
     bool need_gpu;          /* without it the command has no meaning */
     uint64_t vram_bytes;    /* 0: what is free */
+    int n_sessions;         /* with room in VRAM; 0: one */
     uint64_t session_bytes; /* of these for sessions; 0: one */
     bool verbose;
 } cli_engine_options;
@@ -62,7 +63,8 @@ typedef struct cli_engine_options {
     "      --vram SIZE           the most of its memory to take (default: what is\n"    \
     "                            free); what the model's dense part leaves of it\n"     \
     "                            holds experts, the CPU computes the others\n"          \
-    "  -v, --verbose             the whole plan, when not all fits in memory\n"         \
+    "  -v, --verbose             the whole plan, when not all fits in memory; of a\n"   \
+    "                            GPU also what crossed to it\n"                         \
     "      --cpu LEVEL           auto (default), ref, avx2 or avx512\n"
 
 TUG_NODISCARD tug_status cli_engine_option(cli_engine_options *o, int c, const char *arg,

@@ -63,6 +63,27 @@ static double per_second(int64_t n, double seconds) {
     return seconds > 0.0 ? (double)n / seconds : 0.0;
 }
 
+/* Of all tokens since the model was loaded, on a GPU. */
+static void say_gpu_work(const cli_answer *a, const cli_model *m) {
+    tug_gpu_now now;
+    const tug_gpu_now *then = &m->loaded;
+    const double n_tok = (double)(m->n_prefill + a->n_decoded);
+    if (!tug_model_gpu_now(m->model, false, &now) || n_tok <= 0.0) return;
+    const double hits = now.expert_hits - then->expert_hits;
+    const double uses = hits + now.expert_misses - then->expert_misses;
+    (void)fprintf(stderr, "gpu, a token: PCIe %.3f MB in, %.3f MB out",
+                  1e-6 * (now.in_bytes - then->in_bytes) / n_tok,
+                  1e-6 * (now.out_bytes - then->out_bytes) / n_tok);
+    if (uses > 0.0) {
+        (void)fprintf(stderr,
+                      " · experts %.1f %% in VRAM, %.2f promoted, %.2f carried; %.0f "
+                      "moved after prompts",
+                      100.0 * hits / uses, (now.promoted - then->promoted) / n_tok,
+                      (now.carried - then->carried) / n_tok, now.seeded - then->seeded);
+    }
+    (void)fputc('\n', stderr);
+}
+
 void cli_answer_summary(const cli_answer *a, const cli_model *m,
                         const tug_sampler_params *sampling) {
     (void)fprintf(stderr, "load %.1f s · prefill %lld tokens %.0f tok/s", m->load_s,
@@ -78,6 +99,7 @@ void cli_answer_summary(const cli_answer *a, const cli_model *m,
                       100.0 * s.hits / s.wanted, s.read_bytes * 1e-6);
     }
     cli_print_peak_ram();
+    if (m->verbose) say_gpu_work(a, m);
 }
 
 static void write_key(tug_json_writer *w, const char *key) {

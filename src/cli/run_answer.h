@@ -26,7 +26,8 @@ TUG_NODISCARD tug_status cli_answer_generate(cli_answer *a, cli_model *m,
                                              const tug_generation_params *params,
                                              bool print, tug_err *err);
 
-/* One line on stderr: load, prefill, decode, the seed where it mattered, memory. */
+/* One line on stderr: load, prefill, decode, the seed where it mattered, memory.  Verbose and
+ * on a GPU one more: what crossed to it, and how many experts it had. */
 void cli_answer_summary(const cli_answer *a, const cli_model *m,
                         const tug_sampler_params *sampling);
 

@@ -31,7 +31,8 @@ struct tug_model {
     uint64_t session_bytes;        /* planned for sessions, when experts are streamed */
     struct tug_planning *planning; /* owned; NULL: there was no plan */
     tug_buf plan_summary, plan_tables; /* owned: it in words, when streamed or on a GPU */
-    uint64_t vram_dense, vram_experts; /* what weights took of it */
+    uint64_t vram_dense, vram_experts; /* what weights took of it, */
+    uint64_t vram_sessions;            /* and what is left for sessions */
     tug_scratch scratch;               /* of the largest batch of any session so far */
     char *name;                        /* owned, zero-terminated general.name */
     tug_str template;                  /* borrowed from gguf */

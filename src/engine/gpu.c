@@ -27,6 +27,7 @@ bool tug_model_gpu_now(const tug_model *m, bool ask, tug_gpu_now *out) {
     *out = (tug_gpu_now){.busy = TUG_NVML_NOT_TOLD, .others = TUG_NVML_NOT_TOLD};
     if (!info) return false;
     const tug_device_counters *c = tug_backend_gpu_counters(m->be);
+    const tug_cuda_slot_stats slots = tug_backend_gpu_slots(m->be);
     out->vram_used = tug_backend_gpu_used(m->be);
     out->vram_peak = c->peak_used;
     out->vram_budget = info->budget;
@@ -35,6 +36,12 @@ bool tug_model_gpu_now(const tug_model *m, bool ask, tug_gpu_now *out) {
     out->in_bytes = (double)c->in_bytes;
     out->out_bytes = (double)c->out_bytes;
     out->launches = (double)c->launches;
+    out->expert_hits = (double)slots.hits;
+    out->expert_misses = (double)slots.misses;
+    out->promoted = (double)slots.promotions;
+    out->seeded = (double)slots.seeded;
+    out->carried = (double)slots.streamed;
+    out->expert_in_bytes = (double)slots.bytes;
     const tug_nvml *nvml = tug_backend_gpu_nvml(m->be, &out->why_not);
     if (nvml && ask) add_told(nvml, out);
     return true;

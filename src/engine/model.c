@@ -217,6 +217,8 @@ tug_model_info tug_model_get_info(const tug_model *m) {
         .vram_bytes = gpu ? gpu->budget : 0,
         .vram_used = gpu ? tug_backend_gpu_used(m->be) : 0,
         .n_experts_on_gpu = m->net.weights.n_experts_placed,
+        .n_sessions = gpu && m->planning ? m->planning->n_sessions : 0,
+        .vram_sessions = gpu ? m->vram_sessions : 0,
         .temperature = m->temperature,
         .top_p = m->top_p,
         .top_k = m->top_k,

@@ -82,14 +82,15 @@ static void use_gpu(tug_planning *p, const tug_model *m) {
 }
 
 /* One session, as tug_state_create makes it. */
-static tug_status size_session(tug_planning *p, const tug_model *m,
-                               const tug_model_params *rq, tug_err *err) {
+static tug_status size_session(const tug_planning *p, const tug_model *m,
+                               const tug_model_params *rq, uint64_t *bytes,
+                               tug_err *err) {
     tug_kv_type type;
     TUG_TRY(tug_model_kv_type(m, rq->kv_type, &type, err));
     const tug_state_shape s = tug_net_state_shape(&m->net, type);
     /* Whole blocks and one more; and what allocations round up. */
     const uint64_t n_rows = (uint64_t)p->plan.n_ctx + 2 * TUG_KV_BLOCK;
-    p->request.vram_session =
+    *bytes =
         n_rows * tug_state_bytes_per_token(&s) + tug_state_recurrent_bytes(&s) + 4096;
     return TUG_OK;
 }
@@ -139,21 +140,38 @@ static tug_status set_aside_carrier(tug_planning *p, const tug_model *m, tug_err
     return tug_plan_make(&p->model, &p->machine, &p->request, &p->plan, err);
 }
 
+/* Sessions that are to be open together: as many as fit beside everything but experts. */
+static tug_status add_sessions(tug_planning *p, const tug_model_params *rq,
+                               tug_err *err) {
+    const uint64_t one = p->request.vram_session;
+    const uint64_t least = tug_plan_least_vram(&p->model, &p->request);
+    const uint64_t more = (p->request.vram_ceiling - least) / one;
+    p->n_sessions = 1;
+    if (rq->n_sessions <= 1 || more == 0) return TUG_OK;
+    const int wanted = rq->n_sessions;
+    p->n_sessions = more < (uint64_t)wanted - 1 ? (int)more + 1 : wanted;
+    p->request.n_seq = p->n_sessions;
+    p->request.vram_session = one * (uint64_t)p->n_sessions;
+    return tug_plan_make(&p->model, &p->machine, &p->request, &p->plan, err);
+}
+
 /* A first plan chooses the batch; what the backend takes for that batch is known to the
  * byte, and a second plan has it.  A batch that does not fit is halved, unless somebody
- * asked for it. */
+ * asked for it; but it is not halved for more sessions than one. */
 static tug_status plan_gpu(tug_planning *p, const tug_model *m,
                            const tug_model_params *rq, tug_err *err) {
     const uint64_t taken = tug_backend_gpu_used(m->be);
-    TUG_TRY(size_session(p, m, rq, err));
+    TUG_TRY(size_session(p, m, rq, &p->request.vram_session, err));
     for (int64_t n = p->plan.n_batch;; n /= 2) {
         p->request.n_batch = n;
         p->request.vram_workspace =
             taken + tug_scratch_gpu_bytes(&m->net, n) + p->vram_tables;
         TUG_TRY(tug_plan_make(&p->model, &p->machine, &p->request, &p->plan, err));
-        if (p->plan.on_gpu) return set_aside_carrier(p, m, err);
+        if (p->plan.on_gpu) break;
         if (rq->n_batch > 0 || n / 2 < LEAST_BATCH) return too_little_vram(p, err);
     }
+    TUG_TRY(add_sessions(p, rq, err));
+    return set_aside_carrier(p, m, err);
 }
 
 /* ---- the whole ------------------------------------------------------------------------ */

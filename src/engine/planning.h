@@ -14,6 +14,7 @@ typedef struct tug_planning {
     tug_plan plan;
     int staging, n_class; /* slots in RAM for experts on their way, of so many sizes */
     uint64_t vram_tables; /* what the slot tables of all layers take */
+    int n_sessions;       /* that have room in VRAM; 0: there is no GPU */
 } tug_planning;
 
 /* For a model whose weights are bound; free it with tug_free.  TUG_ERANGE when the RAM is too

@@ -141,7 +141,9 @@ static tug_status load_gpu(tug_model *m, const tug_residency *r, tug_err *err) {
     TUG_TRY(tug_weights_place_experts(&m->net.weights, s, m->be, room,
                                       r->vram_staging_bytes, err));
     m->vram_experts = tug_backend_gpu_used(m->be) - m->vram_experts;
-    return TUG_OK;
+    const tug_weight *head = &m->net.weights.head.w; /* the largest that lies there */
+    return tug_backend_gpu_learn_device(
+        m->be, head->data, (size_t)head->n_rows * (size_t)head->row_bytes, err);
 }
 
 /* The weights that become the host's own. */
@@ -169,6 +171,7 @@ tug_status tug_residency_load(tug_model *m, const tug_residency *r,
     loading l = {.p = p};
     m->n_batch = r->n_batch;
     m->session_bytes = r->session_bytes;
+    m->vram_sessions = r->vram_session;
     m->ram_bytes = p->ram_bytes;
     TUG_TRY(pack_weights(m, r, &l, err));
     if (r->streamed) {
@@ -176,6 +179,7 @@ tug_status tug_residency_load(tug_model *m, const tug_residency *r,
         TUG_TRY(tug_expert_store_fill(m->experts, on_load, &l, err));
         m->filled = tug_model_streaming(m);
     }
+    if (!tug_backend_is_host(m->be)) tug_backend_gpu_learn_host(m->be);
     if (p->on_load && !p->on_load(p->ud, l.all, l.all)) {
         return TUG_FAIL(err, TUG_ECANCELED, "loading was canceled");
     }

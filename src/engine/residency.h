@@ -15,7 +15,7 @@ typedef struct tug_residency {
     int staging;            /* slots more, of each size class */
     int64_t n_batch;        /* tokens that sessions should compute at once */
     uint64_t session_bytes; /* left free for sessions, when streamed */
-    /* Of the GPU: for the first session, for experts that prefill carries there, and for
+    /* Of the GPU: for the sessions, for experts that prefill carries there, and for
      * those that stay, with their tables. */
     uint64_t vram_session, vram_staging_bytes, vram_experts;
     tug_planning *planning;  /* owned, or NULL */

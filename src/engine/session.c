@@ -10,6 +10,7 @@
 
 #include "backend/backend_cuda.h"
 #include "base/sys.h"
+#include "engine/planning.h"
 #include "engine/session_impl.h"
 #include "memory/meminfo.h"
 #include "model/work.h"
@@ -23,22 +24,30 @@
 
 /* ---- life ---------------------------------------------------------------------------- */
 
-/* Bytes that the cache of a session may take, beside the rest of it. */
-static uint64_t room_for_cache(const tug_model *m, const tug_state_shape *shape) {
+/* Bytes that the cache of a session may take, beside the rest of it; of a GPU a share. */
+static uint64_t room_for_cache(const tug_model *m, const tug_state_shape *shape,
+                               int n_sharers) {
     const tug_device_info *gpu = tug_backend_gpu(m->be);
     const uint64_t spare = m->experts ? PLANNED_SPARE_BYTES : SPARE_BYTES;
     const uint64_t state = tug_state_recurrent_bytes(shape);
     const uint64_t fixed = gpu ? state : state + spare;
     const uint64_t available =
-        gpu ? gpu->budget - tug_backend_gpu_used(m->be) : tug_memory_available();
+        gpu ? (gpu->budget - tug_backend_gpu_used(m->be)) / (uint64_t)n_sharers
+            : tug_memory_available();
     return available > fixed ? available - fixed : 0;
 }
 
-/* The context a session gets: what was asked for if it fits, or as much as fits. */
+/* Sessions that the plan has room for on a GPU. */
+static int planned_sessions(const tug_model *m) {
+    return m->planning && m->planning->n_sessions > 1 ? m->planning->n_sessions : 1;
+}
+
+/* The context a session gets: what was asked for if it fits, or as much as fits, which on a
+ * GPU is shared with the sessions to come. */
 static tug_status choose_context(const tug_model *m, const tug_state_shape *shape,
                                  int64_t asked, int64_t *n_ctx, tug_err *err) {
     const uint64_t per_token = tug_state_bytes_per_token(shape);
-    const uint64_t left = room_for_cache(m, shape);
+    const uint64_t left = room_for_cache(m, shape, asked > 0 ? 1 : planned_sessions(m));
     uint64_t most = per_token ? left / per_token : (uint64_t)INT32_MAX;
     /* A cache is whole blocks and one more. */
     if (tug_backend_gpu(m->be))

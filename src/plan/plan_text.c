@@ -196,8 +196,14 @@ void tug_plan_summary(const tug_plan_model *m, const tug_plan_request *rq,
                            (double)p->vram.use[TUG_PLAN_USE_ONLY_HERE];
     tug_buf_printf(out, "plan: RAM %.1f GB", (double)p->ram.ceiling * GB);
     if (p->on_gpu) tug_buf_printf(out, ", VRAM %.1f GB", (double)p->vram.ceiling * GB);
-    tug_buf_printf(out, ": dense %.1f, context of %lld %.1f, experts %.1f of %.1f GB\n",
-                   (double)dense->use[TUG_PLAN_USE_DENSE] * GB, (long long)p->n_ctx,
+    tug_buf_printf(out, ": dense %.1f, ", (double)dense->use[TUG_PLAN_USE_DENSE] * GB);
+    if (p->n_seq > 1) {
+        tug_buf_printf(out, "%lld contexts of %lld ", (long long)p->n_seq,
+                       (long long)p->n_ctx);
+    } else {
+        tug_buf_printf(out, "context of %lld ", (long long)p->n_ctx);
+    }
+    tug_buf_printf(out, "%.1f, experts %.1f of %.1f GB\n",
                    (double)dense->use[TUG_PLAN_USE_KV] * GB, experts * GB,
                    (double)m->experts * GB);
     tug_buf_printf(out, "      experts a layer: ");

@@ -147,6 +147,27 @@ static void write_memory(tug_json_writer *w, const tug_serve *s, const snapshot 
     tug_json_end_array(w);
 }
 
+/* null: the CPU alone.  Counts since the model was loaded. */
+static void write_gpu(tug_json_writer *w, const snapshot *p) {
+    const tug_gpu_now *g = &p->gpu;
+    const double uses = g->expert_hits + g->expert_misses;
+    key(w, "gpu");
+    if (g->vram_budget == 0) {
+        tug_json_write_null(w);
+        return;
+    }
+    tug_json_begin_object(w);
+    real(w, "expert_uses", uses);
+    real(w, "expert_hits", g->expert_hits);
+    real(w, "promoted", g->promoted);
+    real(w, "seeded", g->seeded);
+    real(w, "carried", g->carried);
+    real(w, "expert_in_bytes", g->expert_in_bytes);
+    real(w, "in_bytes", g->in_bytes);
+    real(w, "out_bytes", g->out_bytes);
+    tug_json_end_object(w);
+}
+
 static void write_speed(tug_json_writer *w, const snapshot *p) {
     object(w, "speed");
     real(w, "prefill_tok_s", p->prefill > 0.0 ? p->prefill : 0.0 / 0.0);
@@ -229,6 +250,7 @@ void tug_ep_status(tug_serve *s, tug_http_exchange *x, tug_api api) {
     p.experts = s->expert_memory;
     p.gpu = s->gpu;
     write_memory(&w, s, &p);
+    write_gpu(&w, &p);
     write_speed(&w, &p);
     object(&w, "queue");
     whole(&w, "waiting", s->n_jobs - s->n_running);
@@ -312,6 +334,20 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
         {"vram_experts_bytes", "gauge", "of it, for experts", (double)p.gpu.expert_bytes},
         {"pcie_in_bytes_total", "counter", "bytes copied to the GPU", p.gpu.in_bytes},
         {"pcie_out_bytes_total", "counter", "bytes copied from the GPU", p.gpu.out_bytes},
+        {"vram_expert_hits_total", "counter",
+         "uses of experts by tokens that found them in VRAM, where not all of a layer "
+         "are",
+         p.gpu.expert_hits},
+        {"vram_expert_misses_total", "counter", "... and that did not",
+         p.gpu.expert_misses},
+        {"vram_experts_promoted_total", "counter",
+         "experts that got a place in VRAM while tokens were generated", p.gpu.promoted},
+        {"vram_experts_seeded_total", "counter",
+         "... and between a prompt and its answer", p.gpu.seeded},
+        {"vram_experts_carried_total", "counter",
+         "experts copied to the GPU for one batch", p.gpu.carried},
+        {"pcie_expert_bytes_total", "counter", "bytes copied to the GPU for these three",
+         p.gpu.expert_in_bytes},
         {"cache_bytes", "gauge", "bytes of their state",
          (double)(c->kv_bytes + c->recurrent_bytes + c->mark_bytes)},
     };

@@ -39,7 +39,7 @@ static bool on_load(void *ud, uint64_t done, uint64_t total) {
 static void forget_gpu(tug_serve *s) {
     (void)pthread_mutex_lock(&s->lock);
     s->info.gpu = NULL;
-    s->info.vram_bytes = s->info.vram_used = 0;
+    s->info.vram_bytes = s->info.vram_used = s->info.vram_sessions = 0;
     s->info.n_experts_on_gpu = 0;
     s->gpu = (tug_gpu_now){0};
     (void)pthread_mutex_unlock(&s->lock);

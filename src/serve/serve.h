@@ -26,7 +26,8 @@ typedef struct tug_serve_config {
 
     int64_t n_ctx, n_batch; /* as in tug_session_params */
     tug_kv_cache_type kv_type;
-    int n_sessions;       /* requests computed at once; 0: 4 */
+    int n_sessions;       /* requests computed at once; 0: 4; on a GPU not more than the
+                             model was opened for (tug_model_info.n_sessions) */
     int n_queue;          /* requests that wait or run, at most; 0: 256 */
     uint64_t cache_bytes; /* ceiling of the conversations kept; 0: half of what is free */
     bool constrain;       /* calls and JSON are valid by construction */

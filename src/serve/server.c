@@ -96,11 +96,14 @@ static tug_status make_locks(tug_serve *s, tug_err *err) {
 }
 
 tug_status tug_serve_make_cache(tug_serve *s, int64_t n_ctx, tug_err *err) {
+    /* The room in VRAM is the sessions' alone; what is bounded is the rest. */
+    const uint64_t vram = s->info.vram_sessions;
     uint64_t ceiling = s->config.cache_bytes;
     if (ceiling == 0) {
-        ceiling = s->info.streamed ? s->info.session_bytes : tug_memory_available() / 2;
+        ceiling =
+            s->info.streamed ? s->info.session_bytes - vram : tug_memory_available() / 2;
     }
-    const tug_prompt_cache_params cache = {.ceiling_bytes = ceiling,
+    const tug_prompt_cache_params cache = {.ceiling_bytes = ceiling + vram,
                                            .max_sessions = s->config.n_sessions,
                                            .n_ctx = n_ctx,
                                            .n_batch = s->config.n_batch,
@@ -151,6 +154,10 @@ tug_status tug_serve_start(tug_serve **out, const tug_serve_config *config,
     if (s->config.n_sessions <= 0) s->config.n_sessions = DEFAULT_SESSIONS;
     if (s->config.n_queue <= 0) s->config.n_queue = DEFAULT_QUEUE;
     s->info = tug_model_get_info(config->model);
+    if (s->info.gpu && s->config.n_sessions > s->info.n_sessions) {
+        s->config.n_sessions =
+            s->info.n_sessions; /* each has its room in VRAM, or is not */
+    }
     s->vocab = tug_model_tokenizer(config->model);
     s->started = tug_now();
     tug_status status = make_parts(s, err);

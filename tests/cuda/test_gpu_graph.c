@@ -62,7 +62,9 @@ static tug_model *open_with(int64_t n) {
     tug_model *m =
         open_model("0", for_all - (uint64_t)(n_experts - n) * slot + carrier + slot / 2);
     assert_int_equal(tug_model_get_info(m).n_experts_on_gpu, n);
-    /* The same bits need the same experts in the same places: nobody moves. */
+    /* The same bits need the same experts in the same places: nobody moves, and prompts are
+     * split by the same figures, whatever this machine measured. */
+    tug_cuda_of(m->be)->costs = tug_cuda_usual_costs;
     tug_cuda_of(m->be)->costs.newcomer_margin = 1e30;
     tug_cuda_of(m->be)->costs.answer_tokens = 0;
     return m;

@@ -340,6 +340,7 @@ static void test_from_the_file(void **state) {
                                 .n_ctx = N_CTX,
                                 .n_batch = N_PROMPT};
     must(tug_model_open_as(&gpu, &p, &plan, &err), &err);
+    tug_cuda_of(gpu->be)->costs = tug_cuda_usual_costs;
     churn(gpu);
     tug_cuda_of(gpu->be)->costs.answer_tokens = 1e9;
     compare(gpu, TUG_KV_CACHE_F16, 2);
@@ -378,6 +379,8 @@ static void test_seeding(void **state) {
     tug_model *gpu;
     tug_err err;
     must(open_gpu(&gpu, ceiling_for(64), &err), &err);
+    tug_cuda_of(gpu->be)->costs =
+        tug_cuda_usual_costs; /* a GPU that is faster than the CPU */
     tug_cuda_of(gpu->be)->costs.newcomer_margin = 1e9;
     tug_cuda_of(gpu->be)->costs.answer_tokens = 1e9;
     compare(gpu, TUG_KV_CACHE_F16, 40);
@@ -458,6 +461,7 @@ static void test_any_schedule(void **state) {
         tug_model *gpu;
         tug_err err;
         must(open_gpu(&gpu, ceiling_for(30), &err), &err);
+        tug_cuda_of(gpu->be)->costs = tug_cuda_usual_costs;
         churn(gpu);
         set_link(gpu, 1e30);
         tug_cuda_of(gpu->be)->costs.answer_tokens = 1e9;

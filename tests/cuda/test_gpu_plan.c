@@ -13,11 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend_cuda.h"
+#include "backend/backend_cuda_impl.h"
 #include "engine/planning.h"
 #include "plan/plan_model.h"
 
 #define MODEL "models/tug-tiny-coder-q8_0.gguf"
+enum { MOST_SESSIONS = 9 };
 
 static tug_err err;
 
@@ -77,6 +78,79 @@ static void what_is_planned_is_taken(void **state) {
         }
         assert_int_equal(tug_backend_gpu_counters(m->be)->peak_used, used);
         tug_session_destroy(&s);
+        tug_model_close(&m);
+    }
+}
+
+static tug_status open_for_sessions(tug_model **m, uint64_t vram, int64_t n_ctx,
+                                    int n_sessions) {
+    const tug_model_params p = {.path = MODEL,
+                                .n_threads = 1,
+                                .gpu = "0",
+                                .vram_bytes = vram,
+                                .n_ctx = n_ctx,
+                                .n_batch = 64,
+                                .n_sessions = n_sessions};
+    return tug_model_open(m, &p, &err);
+}
+
+/* So many as were told can be made, of the first one's context. */
+static void fill_with_sessions(tug_model *m, int n, int64_t n_ctx) {
+    tug_session *s[MOST_SESSIONS] = {0};
+    tug_session_params sp = {.n_ctx = n_ctx};
+    const uint64_t budget = tug_backend_gpu(m->be)->budget;
+    for (int i = 0; i < n; i++) {
+        must(tug_session_create(&s[i], m, &sp, &err));
+        sp.n_ctx = tug_session_n_ctx(s[0]);
+        sp.unchecked = true;
+    }
+    const int32_t ids[] = {1, 2, 3, 4};
+    must(tug_session_append(s[n - 1], ids, 4, &err));
+    const uint64_t used = tug_backend_gpu_used(m->be);
+    assert_int_equal(tug_backend_gpu_counters(m->be)->peak_used, used);
+    assert_true(used <= budget);
+    for (int i = 0; i < n; i++) tug_session_destroy(&s[i]);
+}
+
+/* Experts make room for sessions, also to the last one; what does not fit is not planned. */
+static void sessions_have_their_room(void **state) {
+    (void)state;
+    static const uint64_t ceilings[] = {0, 20000000, 15000000};
+    static const int wanted[] = {1, 2, 4, MOST_SESSIONS};
+    int fewest = MOST_SESSIONS;
+    for (size_t i = 0; i < sizeof ceilings / sizeof *ceilings; i++) {
+        int64_t experts = INT64_MAX;
+        for (size_t j = 0; j < sizeof wanted / sizeof *wanted; j++) {
+            const int n = wanted[j];
+            tug_model *m;
+            must(open_for_sessions(&m, ceilings[i], 1024, n));
+            const tug_model_info info = tug_model_get_info(m);
+            const tug_planning *p = m->planning;
+            assert_true(info.n_sessions >= 1 && info.n_sessions <= n);
+            assert_true(info.n_experts_on_gpu <= experts);
+            experts = info.n_experts_on_gpu;
+            if (info.n_sessions < fewest) fewest = info.n_sessions;
+            const uint64_t one = info.vram_sessions / (uint64_t)info.n_sessions;
+            const uint64_t *use = p->plan.vram.use;
+            const uint64_t rest = use[TUG_PLAN_USE_COPIES] + use[TUG_PLAN_USE_ONLY_HERE] +
+                                  use[TUG_PLAN_USE_STAGING] + use[TUG_PLAN_USE_FREE];
+            assert_true(info.n_sessions == n || rest < one);
+            assert_int_equal(p->plan.n_seq, info.n_sessions);
+            fill_with_sessions(m, info.n_sessions, 1024);
+            tug_model_close(&m);
+        }
+    }
+    assert_true(fewest < MOST_SESSIONS);
+}
+
+/* Without -c a session has what was planned or more, and leaves the others their share. */
+static void sessions_share_what_is_left(void **state) {
+    (void)state;
+    for (int n = 1; n <= 4; n += 3) {
+        tug_model *m;
+        must(open_for_sessions(&m, 0, 0, n));
+        assert_int_equal(tug_model_get_info(m).n_sessions, n);
+        fill_with_sessions(m, n, 0);
         tug_model_close(&m);
     }
 }
@@ -237,6 +311,69 @@ static void limits_are_measured(void **state) {
     tug_model_close(&m);
 }
 
+/* Loading leaves measured figures where there is something to measure: the head of this model
+ * answers from a cache, so what is told of the device's memory stays the estimate. */
+static void costs_are_measured(void **state) {
+    (void)state;
+    tug_model *m;
+    must(open_with(&m, 20000000, 512, 64));
+    const tug_cuda_costs *k = &tug_cuda_of(m->be)->costs, *usual = &tug_cuda_usual_costs;
+    const double measured[] = {k->link_bytes_per_s, k->host_bytes_per_s,
+                               k->host_macs_per_s};
+    const double guessed[] = {usual->link_bytes_per_s, usual->host_bytes_per_s,
+                              usual->host_macs_per_s};
+    for (int i = 0; i < 3; i++) { /* steps of a quarter of an octave, which no guess is */
+        const double step = 4.0 * log2(measured[i]), guess = 4.0 * log2(guessed[i]);
+        assert_true(measured[i] > 1e6 && fabs(step - round(step)) < 1e-6);
+        assert_true(fabs(guess - round(guess)) > 1e-6);
+    }
+    assert_true(k->device_bytes_per_s == usual->device_bytes_per_s);
+    assert_true(k->newcomer_margin == usual->newcomer_margin);
+    assert_true(k->answer_tokens == usual->answer_tokens);
+    assert_int_equal(tug_backend_gpu_slots(m->be).misses, 0); /* they were no uses */
+    tug_model_close(&m);
+}
+
+/* A greedy answer to a prompt that is long enough to be split. */
+static void answer(tug_model *m, int32_t text[4]) {
+    tug_session *s;
+    int32_t prompt[24];
+    const int64_t n_vocab = m->net.shape.n_vocab;
+    must(tug_session_create(&s, m, &(tug_session_params){.n_ctx = 512}, &err));
+    for (int i = 0; i < 24; i++) prompt[i] = (int32_t)((i * 7919 + 11) % n_vocab);
+    must(tug_session_append(s, prompt, 24, &err));
+    for (int i = 0; i < 4; i++) {
+        const float *logits = tug_session_logits(s);
+        text[i] = 0;
+        for (int32_t j = 1; j < n_vocab; j++) {
+            if (logits[j] > logits[text[i]]) text[i] = j;
+        }
+        must(tug_session_append(s, &text[i], 1, &err));
+    }
+    tug_session_destroy(&s);
+}
+
+/* Where an expert is computed changes no text. */
+static void costs_choose_places_only(void **state) {
+    (void)state;
+    static const double links[] = {1e-30, 0, 1e30}, answers[] = {0, 256, 1e9};
+    int32_t want[4], got[4];
+    uint64_t carried[3];
+    for (int i = 0; i < 3; i++) {
+        tug_model *m;
+        must(open_with(&m, 20000000, 512, 64));
+        tug_cuda_costs *k = &tug_cuda_of(m->be)->costs;
+        if (links[i] > 0) k->link_bytes_per_s = links[i];
+        k->answer_tokens = answers[i];
+        answer(m, i == 0 ? want : got);
+        carried[i] = tug_backend_gpu_slots(m->be).streamed;
+        if (i > 0) assert_memory_equal(got, want, sizeof want);
+        tug_model_close(&m);
+    }
+    assert_int_equal(carried[0], 0);
+    assert_true(carried[2] > 0 && carried[1] <= carried[2]);
+}
+
 static void power_is_told_or_not(void **state) {
     (void)state;
     tug_model *m;
@@ -288,12 +425,16 @@ static int find_driver(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_planned_is_taken),
+        cmocka_unit_test(sessions_have_their_room),
+        cmocka_unit_test(sessions_share_what_is_left),
         cmocka_unit_test(batches_shrink),
         cmocka_unit_test(the_least_is_named),
         cmocka_unit_test(the_estimate_is_near),
         cmocka_unit_test(the_plan_is_told),
         cmocka_unit_test(counters_count),
         cmocka_unit_test(limits_are_measured),
+        cmocka_unit_test(costs_are_measured),
+        cmocka_unit_test(costs_choose_places_only),
         cmocka_unit_test(power_is_told_or_not),
         cmocka_unit_test(a_gpu_is_probed),
     };

@@ -102,6 +102,7 @@ def test_busy_shows_figures(browser, mock):
         assert text_of(page, "#queue") == "2 running, 1 waiting of 64"
         assert "save points 900 MB" in text_of(page, "#memory")
         assert "75% of 242,131 prompt tokens reused" in text_of(page, "#cache")
+        assert text_of(page, "#gpu") == "59% of experts found in VRAM, 33.0 GB of experts moved there"
         jobs = page.locator("#running li")
         assert "19,456 of 34,125 tokens" in jobs.nth(1).inner_text()
         assert "18% reused" in jobs.nth(1).inner_text()

@@ -20,6 +20,7 @@ IDLE = {
     "memory": [{"tier": "RAM", "total": 64 * GB, "used": 51_600_000_000, "parts": [
         {"name": "weights", "bytes": 48_412_000_000}, {"name": "kv cache", "bytes": 0},
         {"name": "recurrent state", "bytes": 0}, {"name": "save points", "bytes": 0}]}],
+    "gpu": None,
     "speed": {"prefill_tok_s": None, "decode_tok_s": None},
     "queue": {"waiting": 0, "running": 0, "limit": 64},
     "running": [], "recent": [],
@@ -35,6 +36,8 @@ def busy():
         part["bytes"] = int(n * GB)
     s["memory"].append({"tier": "VRAM", "total": 12 * GB, "used": 9 * GB, "parts": [
         {"name": "experts", "bytes": 7 * GB}, {"name": "kv cache", "bytes": GB}]})
+    s["gpu"] = {"expert_uses": 400_000, "expert_hits": 236_000, "promoted": 9_100, "seeded": 700, "carried": 12_000,
+                "expert_in_bytes": 33 * GB, "in_bytes": 41 * GB, "out_bytes": 2 * GB}
     s["speed"] = {"prefill_tok_s": 412.6, "decode_tok_s": 23.48}
     s["queue"] = {"waiting": 1, "running": 2, "limit": 64}
     s["running"] = [

@@ -191,7 +191,13 @@ static tug_gpu_load a_second_of_gpu(void) {
                                 .vram_peak = 7,
                                 .joules = 1000,
                                 .busy = 0.1};
-    const tug_gpu_now after = {.in_bytes = 100 + 2e9,
+    const tug_gpu_now after = {.expert_hits = 300,
+                               .expert_misses = 100,
+                               .promoted = 20,
+                               .seeded = 7,
+                               .carried = 80,
+                               .expert_in_bytes = 1e9,
+                               .in_bytes = 100 + 2e9,
                                .out_bytes = 50 + 1e9,
                                .launches = 10 + 800,
                                .vram_peak = 9,
@@ -226,6 +232,10 @@ static void gpu_counters_add_up(void **state) {
     assert_true(near(sum.seconds, 8.0) && near(sum.joules, 240) && sum.vram_peak == 9);
     assert_int_equal(sum.vram_budget, 20);
     assert_true(near(tug_gpu_load_watts(&nothing), 0.0));
+    assert_true(near(tug_gpu_load_hit_rate(&g), 0.75) && near(sum.expert_hits, 600));
+    assert_true(near(sum.promoted, 40) && near(sum.seeded, 14) && near(sum.carried, 160));
+    assert_true(near(sum.expert_misses, 200) && near(sum.expert_in_bytes, 2e9));
+    assert_true(tug_gpu_load_hit_rate(&nothing) < 0.0);
 }
 
 static void verdicts_on_a_gpu(void **state) {

@@ -71,7 +71,8 @@ typedef enum tug_cuda_residency {
 typedef struct tug_cuda_handoff {
     const tug_moe_weights *w;
     tug_cuda_residency residency;
-    const uint8_t *elsewhere; /* (n_expert,): 1: the GPU computes it */
+    const uint8_t *elsewhere;        /* (n_expert,): 1: the GPU computes it */
+    const tug_expert_source *source; /* of the others; NULL: w's */
     int n_used;
     int64_t n_tok;
     uint32_t number; /* of the handoffs by words of its pass, from 1; 0: it is none */
@@ -105,12 +106,18 @@ enum {
 typedef struct tug_cuda_seat {
     tug_cuda_experts *to;
     int expert, slot;
+    bool held; /* by its source: the copy engine reads it where it lies */
 } tug_cuda_seat;
 
 /* An expert and its tokens of a batch. */
 typedef struct tug_cuda_load {
     int32_t expert, tokens;
 } tug_cuda_load;
+
+typedef struct tug_cuda_span {
+    uint8_t *p;
+    size_t bytes;
+} tug_cuda_span;
 
 /* Room on the device for experts as the host has them, and what brings them there. */
 typedef struct tug_cuda_carrier {
@@ -121,8 +128,10 @@ typedef struct tug_cuda_carrier {
     uint8_t *pinned[TUG_CUDA_HALVES]; /* owned, host, (TUG_CUDA_COPIED, stride) */
     tug_device_event *arrived[TUG_CUDA_HALVES]; /* owned: raw is filled */
     tug_device_event *used[TUG_CUDA_HALVES];    /* owned: raw may be filled again */
-    uint8_t *locked; /* host memory that the copy engine reads by itself, ... */
-    size_t n_locked; /* ... so many bytes */
+    tug_cuda_span
+        *spans; /* owned, (n_spans,) by address: host memory that the copy engine
+                             reads by itself */
+    int n_spans, spans_cap;
     tug_cuda_seat seat[TUG_CUDA_HALVES][TUG_CUDA_CARRIED];
     int n_seat[TUG_CUDA_HALVES]; /* > 0: that half is on its way into slots */
     /* Of the layer that runs, with many tokens: */
@@ -135,6 +144,33 @@ typedef struct tug_cuda_carrier {
 /* Experts of a half that come from memory that is not pinned: the calling thread copies
  * their bytes, 0.2 ms each, while nothing waits for it. */
 #define TUG_CUDA_COPIED 2
+
+/* A chunk that crosses, of experts that their source must not move meanwhile. */
+typedef struct tug_cuda_flight {
+    int32_t at[TUG_CUDA_CARRIED]; /* (n,): positions in the step */
+    int n;
+    tug_device_event *gone; /* owned: the copies have run */
+} tug_cuda_flight;
+enum { TUG_CUDA_FLIGHTS = 8 }; /* at a time: 5 ms of a link, and the queues stay short */
+
+/* One step of a source, in which some experts are the CPU's and others cross. */
+typedef struct tug_cuda_crossing {
+    struct tug_cuda_moe_job *job;
+    const tug_expert_source *from;
+    tug_expert_source source; /* what the CPU sees */
+    int n, n_named;           /* experts of the step; named by `from` */
+    int n_ready, n_given;     /* of the CPU's: named; given to it */
+    int n_waiting, n_sent;    /* of those that cross: named; in a chunk */
+    int first, n_flight;      /* of the ring */
+    tug_cuda_flight flight[TUG_CUDA_FLIGHTS];
+    int32_t tokens[TUG_CUDA_MAX_EXPERTS]; /* of each expert that crosses */
+    /* By position in the step: */
+    int32_t experts[TUG_CUDA_MAX_EXPERTS], counts[TUG_CUDA_MAX_EXPERTS];
+    int32_t cpu[TUG_CUDA_MAX_EXPERTS];  /* position among the CPU's, -1: crosses */
+    int32_t step[TUG_CUDA_MAX_EXPERTS]; /* the other way round */
+    int32_t named[TUG_CUDA_MAX_EXPERTS], ready[TUG_CUDA_MAX_EXPERTS],
+        waiting[TUG_CUDA_MAX_EXPERTS];
+} tug_cuda_crossing;
 
 /* What is spent and saved when an expert is somewhere else.  The defaults are estimates for a
  * mid-range machine (PCIe 5 x8, two channels of DDR5); a probe may know better. */
@@ -181,6 +217,7 @@ typedef struct tug_cuda {
     tug_cuda_costs costs;
     tug_cuda_carrier carrier;
     tug_cuda_cache cache;
+    tug_cuda_crossing crossing; /* its events are the carrier's */
 } tug_cuda;
 
 /* A newcomer and the slot that it deserves more than who is there. */
@@ -293,10 +330,17 @@ typedef enum tug_cuda_way {
 } tug_cuda_way;
 tug_cuda_way tug_cuda_way_of(const tug_cuda *c, const tug_moe_weights *w, int expert);
 
-/* Enqueues the copies of matrices [first, first + n) of an expert to their places in seat
- * `seat` of a half; over: pinned memory of the size of an expert, if by hand. */
+/* Enqueues the copies of an expert to seat `seat` of a half; over: pinned memory of the size
+ * of an expert, if by hand. */
 void tug_cuda_carry(tug_cuda *c, int half, int seat, const tug_moe_weights *w, int expert,
-                    int first, int n, uint8_t *over);
+                    uint8_t *over);
+
+/* Its source, if it has one, may do with it what it likes. */
+void tug_cuda_let_go(tug_cuda_seat *s);
+
+/* tug_backend_pin and unpin: without a carrier nothing is. */
+bool tug_cuda_op_pin(tug_backend *be, uint8_t *p, size_t bytes);
+void tug_cuda_op_unpin(tug_backend *be, uint8_t *p);
 
 /* Matrices that arrived become rows as in the file, some at a time. */
 typedef struct tug_cuda_unpacker {
@@ -327,14 +371,26 @@ typedef struct tug_cuda_moe_job {
     int64_t n_tok, n_pair, dim;
     tug_cuda_slots slots[TUG_CUDA_MATRICES]; /* of gate, up, down */
     const uint8_t
-        *elsewhere; /* (n_expert,): 1: not the CPU's; what has slots, and what is
+        *elsewhere;      /* (n_expert,): 1: not the CPU's; what has slots, and what is
                                  carried */
+    int n_carried, half; /* of many tokens; the half of the next chunk */
+    const tug_expert_source *source; /* of the CPU's experts; NULL: the layer's own */
 } tug_cuda_moe_job;
 
-/* Gates and ups of what has slots; then everything else of what the device computes.  The
- * second may wait until the host knows what was chosen. */
-void tug_cuda_many_hidden(tug_cuda_moe_job *j);
-TUG_NODISCARD tug_status tug_cuda_many_down(tug_cuda_moe_job *j, tug_err *err);
+/* Many tokens: what has slots; then, once the host knows what was chosen, what is carried, or
+ * a source (j->source) that carries it while the CPU goes through it; behind both the sums. */
+void tug_cuda_many_here(tug_cuda_moe_job *j);
+TUG_NODISCARD tug_status tug_cuda_many_carried(tug_cuda_moe_job *j, tug_err *err);
+void tug_cuda_many_sum(const tug_cuda_moe_job *j);
+/* Up to carrier.n experts, of which TUG_CUDA_COPIED by hand; they stay where they are until
+ * what is in the copy stream now has run. */
+void tug_cuda_many_chunk(tug_cuda_moe_job *j, const int32_t *experts, int n);
+
+/* ---- experts of a source that cross: backend_cuda_cross.c ---------------------------------- */
+
+/* The job's source as the CPU is to see it: its own experts, while the carried ones
+ * (carrier.load) cross.  Until its end. */
+const tug_expert_source *tug_cuda_cross(tug_cuda_moe_job *j);
 
 /* load (n,), most tokens first, of experts of so many bytes and multiplications a token:
  * how many should be carried. */

@@ -185,6 +185,16 @@ static void test_each_crosses_once(void **state) {
     close_both(&s, &m);
 }
 
+/* Who is on its way: held by the store, or copied by hand, and that are few. */
+static void check_seats(const tug_model *m) {
+    const tug_cuda_carrier *k = &tug_cuda_of(m->be)->carrier;
+    for (int h = 0; h < TUG_CUDA_HALVES; h++) {
+        int n_by_hand = 0;
+        for (int i = 0; i < k->n_seat[h]; i++) n_by_hand += !k->seat[h][i].held;
+        assert_true(n_by_hand <= TUG_CUDA_COPIED);
+    }
+}
+
 /* More than by hand could set out, since the copy engine reads the slots. */
 static void test_promotions_by_themselves(void **state) {
     (void)state;
@@ -197,6 +207,7 @@ static void test_promotions_by_themselves(void **state) {
         const uint64_t before = slots(m).promotions;
         must(tug_session_append(s, &prompt[i], 1, &err), &err);
         if (slots(m).promotions - before > most) most = slots(m).promotions - before;
+        check_seats(m);
     }
     assert_true(most > TUG_CUDA_COPIED);
     close_both(&s, &m);

@@ -38,9 +38,8 @@ typedef struct tug_cuda_carrier {
     uint8_t *pinned[TUG_CUDA_HALVES]; /* owned, host, (TUG_CUDA_COPIED, stride) */
     tug_device_event *arrived[TUG_CUDA_HALVES]; /* owned: raw is filled */
     tug_device_event *used[TUG_CUDA_HALVES];    /* owned: raw may be filled again */
-    tug_cuda_span
-        *spans; /* owned, (n_spans,) by address: host memory that the copy engine
-                             reads by itself */
+    /* Host memory that the copy engine reads by itself. */
+    tug_cuda_span *spans; /* owned, (n_spans,) by address */
     int n_spans, spans_cap;
     tug_cuda_seat seat[TUG_CUDA_HALVES][TUG_CUDA_CARRIED];
     int n_seat[TUG_CUDA_HALVES]; /* > 0: that half is on its way into slots */
@@ -61,7 +60,7 @@ typedef struct tug_cuda_flight {
     int n;
     tug_device_event *gone; /* owned: the copies have run */
 } tug_cuda_flight;
-enum { TUG_CUDA_FLIGHTS = 8 }; /* at a time: 5 ms of a link, and the queues stay short */
+enum { TUG_CUDA_FLIGHTS = 8 }; /* at a time: 7 ms of PCIe 5 x8, and queues stay short */
 
 /* One step of a source, in which some experts are the CPU's and others cross. */
 typedef struct tug_cuda_crossing {

@@ -254,7 +254,7 @@ check-gpu: gpu-tests
 	    $(if $(TOTALS),--totals $(TOTALS)) $(CUDA_TESTS) tests/cuda/protocols.py --alone $(GPU_CLI_TESTS)
 
 # What runs on the host's side, for the sanitizers: their kernels are the plain ones under TSan.
-HOST_TESTS := $(filter %/test_device %/test_gpu_faults %/test_gpu_model,$(CUDA_TESTS))
+HOST_TESTS := $(filter %/test_device %/test_gpu_faults %/test_gpu_model %/test_gpu_store,$(CUDA_TESTS))
 check-gpu-host: $(HOST_TESTS) $(EMU)/libcuda.so.1 $(B)/tests/tug-gpu
 	$(Q)TUG=$(B)/tug LD_LIBRARY_PATH=$(EMU) python3 tests/run.py --jobs 2 --timeout 1800 \
 	    $(if $(TOTALS),--totals $(TOTALS)) $(HOST_TESTS) --alone $(GPU_CLI_TESTS)

@@ -40,6 +40,14 @@ void tug_backend_clear(tug_backend *be, void *p, size_t bytes) {
     be->ops->clear(be, p, bytes);
 }
 
+bool tug_backend_pin(tug_backend *be, uint8_t *p, size_t bytes) {
+    return be->ops->pin && be->ops->pin(be, p, bytes);
+}
+
+void tug_backend_unpin(tug_backend *be, uint8_t *p) {
+    if (be->ops->unpin) be->ops->unpin(be, p);
+}
+
 tug_status tug_backend_wait(tug_backend *be, tug_err *err) {
     return be->ops->wait(be, err);
 }

@@ -77,6 +77,10 @@ typedef struct tug_expert_source {
     tug_status (*next)(void *ud, int32_t *at, int max, bool wait, int *n, tug_err *err);
     void (*done)(void *ud, const int32_t *at, int n);
     void (*end)(void *ud); /* also after a failure */
+    /* At any time: an expert that is in memory stays where the mats say until release, if
+     * that is possible.  NULL: it never is. */
+    bool (*hold)(void *ud, int layer, int expert);
+    void (*release)(void *ud, int layer, int expert);
 } tug_expert_source;
 
 /* The routed and the shared expert of one layer. */
@@ -87,6 +91,10 @@ typedef struct tug_moe_weights {
     const tug_expert_source *source;    /* borrowed; NULL: all experts are in memory */
     int layer;                          /* as the source counts */
     struct tug_cuda_experts *on_gpu;    /* borrowed; NULL: no routed expert is there */
+    const uint8_t
+        *elsewhere; /* borrowed, (n_expert,), changes between passes only: 1: has a
+                                 copy that is computed in its place, nobody will ask the
+                                 source for it; NULL: none has */
 } tug_moe_weights;
 
 typedef struct tug_attn_shape {
@@ -145,6 +153,12 @@ void tug_backend_write(tug_backend *be, void *dst, const void *src, size_t bytes
 void tug_backend_read(tug_backend *be, void *dst, const void *src, size_t bytes);
 void tug_backend_copy(tug_backend *be, void *dst, const void *src, size_t bytes);
 void tug_backend_clear(tug_backend *be, void *p, size_t bytes);
+
+/* Host memory of the caller's that copies to the place begin in, until unpin, which waits for
+ * those that run: they are faster then, and run by themselves.  false: it stays as it was. */
+bool tug_backend_pin(tug_backend *be, uint8_t *p, size_t bytes);
+void tug_backend_unpin(tug_backend *be,
+                       uint8_t *p); /* which may not be pinned any more */
 
 /* Until everything is done.  TUG_EDEVICE: the GPU failed, and will say so again. */
 TUG_NODISCARD tug_status tug_backend_wait(tug_backend *be, tug_err *err);

@@ -94,8 +94,6 @@ TUG_NODISCARD tug_status tug_cuda_carrier_create(tug_backend *be, size_t stride,
                                                  tug_err *err);
 /* Waits for what is on its way.  Before the experts and the host's memory go. */
 void tug_cuda_carrier_destroy(tug_backend *be);
-/* Host memory with experts: pinned if the system allows it, until the carrier goes. */
-void tug_cuda_pin_host(tug_backend *be, uint8_t *p, size_t bytes);
 
 typedef struct tug_cuda_slot_stats {
     uint64_t hits,

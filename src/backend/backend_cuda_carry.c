@@ -6,9 +6,10 @@
  * stream makes them into the file's rows where they belong.  So the copy engine is never
  * kept waiting by kernels, and slots are written by the stream that reads them.
  *
- * The copy engine reads pinned memory by itself.  The pages of packed weights are pinned
- * where the system lets us; of other memory (a file's map, an expert store whose slots
- * change hands) the calling thread copies a few experts to pinned memory first.
+ * The copy engine reads pinned memory by itself.  The pages of packed weights and the slots
+ * of an expert store are pinned where the system lets us; of other memory (a file's map) the
+ * calling thread copies a few experts to pinned memory first.  In a store slots change hands:
+ * an expert that crosses from there is held, or belongs to a step that is not over.
  * SPDX-License-Identifier: MIT */
 #include <string.h>
 
@@ -72,6 +73,9 @@ static tug_status create_parts(tug_cuda *c, size_t stride, int n, tug_err *err) 
     k->made = p;
     TUG_TRY(tug_device_alloc(c->dev, &p, TABLES_BYTES, "experts on their way", err));
     k->tables = p;
+    for (int i = 0; i < TUG_CUDA_FLIGHTS; i++) {
+        TUG_TRY(tug_device_event_create(c->dev, &c->crossing.flight[i].gone, err));
+    }
     k->load = tug_alloc_array(TUG_CUDA_MAX_EXPERTS, sizeof *k->load);
     k->elsewhere = tug_alloc_zero(TUG_CUDA_MAX_EXPERTS);
     if (!k->load || !k->elsewhere) {
@@ -88,6 +92,14 @@ tug_status tug_cuda_carrier_create(tug_backend *be, size_t stride, int n, tug_er
     return s;
 }
 
+/* Who was held for a copy that nobody will look at any more. */
+static void leave_sources(tug_cuda_carrier *k) {
+    for (int h = 0; h < TUG_CUDA_HALVES; h++) {
+        for (int i = 0; i < k->n_seat[h]; i++) tug_cuda_let_go(&k->seat[h][i]);
+        k->n_seat[h] = 0;
+    }
+}
+
 void tug_cuda_carrier_destroy(tug_backend *be) {
     tug_cuda *c = tug_cuda_of(be);
     tug_cuda_carrier *k = &c->carrier;
@@ -95,13 +107,18 @@ void tug_cuda_carrier_destroy(tug_backend *be) {
     if (k->stride == 0) return;
     (void)!tug_device_wait(c->dev, TUG_STREAM_COPY, &ignored);
     (void)!tug_device_wait(c->dev, TUG_STREAM_COMPUTE, &ignored);
-    tug_device_unpin(c->dev, k->locked);
+    leave_sources(k);
+    while (k->n_spans > 0) tug_device_unpin(c->dev, k->spans[--k->n_spans].p);
+    tug_free(k->spans);
     const size_t bytes = (size_t)k->n * k->stride;
     for (int h = 0; h < TUG_CUDA_HALVES; h++) {
         tug_device_free(c->dev, k->raw[h], bytes);
         tug_device_free_pinned(c->dev, k->pinned[h]);
         tug_device_event_destroy(c->dev, &k->arrived[h]);
         tug_device_event_destroy(c->dev, &k->used[h]);
+    }
+    for (int i = 0; i < TUG_CUDA_FLIGHTS; i++) {
+        tug_device_event_destroy(c->dev, &c->crossing.flight[i].gone);
     }
     tug_device_free(c->dev, k->made, bytes);
     tug_device_free(c->dev, k->tables, TABLES_BYTES);
@@ -110,12 +127,65 @@ void tug_cuda_carrier_destroy(tug_backend *be) {
     *k = (tug_cuda_carrier){0};
 }
 
-void tug_cuda_pin_host(tug_backend *be, uint8_t *p, size_t bytes) {
+/* ---- memory that the copy engine reads --------------------------------------------------------- */
+
+/* Spans that begin at p or before it. */
+static int spans_until(const tug_cuda_carrier *k, const uint8_t *p) {
+    int first = 0, end = k->n_spans;
+    while (first < end) {
+        const int mid = first + (end - first) / 2;
+        if (k->spans[mid].p <= p) {
+            first = mid + 1;
+        } else {
+            end = mid;
+        }
+    }
+    return first;
+}
+
+static bool has_room_for_span(tug_cuda_carrier *k) {
+    if (k->n_spans < k->spans_cap) return true;
+    const int cap = k->spans_cap ? 2 * k->spans_cap : 16;
+    tug_cuda_span *more = tug_alloc_array((size_t)cap, sizeof *more);
+    if (!more) return false;
+    if (k->n_spans > 0) memcpy(more, k->spans, (size_t)k->n_spans * sizeof *more);
+    tug_free(k->spans);
+    k->spans = more;
+    k->spans_cap = cap;
+    return true;
+}
+
+bool tug_cuda_op_pin(tug_backend *be, uint8_t *p, size_t bytes) {
     tug_cuda *c = tug_cuda_of(be);
-    if (c->carrier.n == 0 || c->carrier.locked || bytes == 0) return;
-    if (!tug_device_pin(c->dev, p, bytes)) return;
-    c->carrier.locked = p;
-    c->carrier.n_locked = bytes;
+    tug_cuda_carrier *k = &c->carrier;
+    if (k->n == 0 || bytes == 0 || !has_room_for_span(k)) return false;
+    if (!tug_device_pin(c->dev, p, bytes)) return false;
+    const int at = spans_until(k, p);
+    memmove(k->spans + at + 1, k->spans + at,
+            (size_t)(k->n_spans - at) * sizeof *k->spans);
+    k->spans[at] = (tug_cuda_span){p, bytes};
+    k->n_spans++;
+    return true;
+}
+
+void tug_cuda_op_unpin(tug_backend *be, uint8_t *p) {
+    tug_cuda *c = tug_cuda_of(be);
+    tug_cuda_carrier *k = &c->carrier;
+    tug_err ignored; /* the pass tells of it */
+    const int at = spans_until(k, p) - 1;
+    if (at < 0 || k->spans[at].p != p) return;
+    (void)!tug_device_wait(c->dev, TUG_STREAM_COPY, &ignored);
+    tug_device_unpin(c->dev, p);
+    k->n_spans--;
+    memmove(k->spans + at, k->spans + at + 1,
+            (size_t)(k->n_spans - at) * sizeof *k->spans);
+}
+
+static bool is_pinned(const tug_cuda_carrier *k, const uint8_t *p, size_t bytes) {
+    const int at = spans_until(k, p) - 1;
+    if (at < 0) return false;
+    const size_t before = (size_t)(p - k->spans[at].p);
+    return before < k->spans[at].bytes && k->spans[at].bytes - before >= bytes;
 }
 
 /* ---- to the device ----------------------------------------------------------------------------- */
@@ -123,12 +193,9 @@ void tug_cuda_pin_host(tug_backend *be, uint8_t *p, size_t bytes) {
 static tug_cuda_way way_of_matrix(const tug_cuda_carrier *k, const tug_weight *w,
                                   int expert) {
     if (w->mats && !w->mats[expert]) return TUG_CUDA_NO_WAY;
-    const uint8_t *p = tug_weight_row(w, expert, 0);
-    if (!k->locked || p < k->locked) return TUG_CUDA_BY_HAND;
-    const size_t before = (size_t)(p - k->locked);
-    const bool inside =
-        before < k->n_locked && k->n_locked - before >= tug_cuda_matrix_bytes(w);
-    return inside ? TUG_CUDA_BY_ITSELF : TUG_CUDA_BY_HAND;
+    return is_pinned(k, tug_weight_row(w, expert, 0), tug_cuda_matrix_bytes(w))
+               ? TUG_CUDA_BY_ITSELF
+               : TUG_CUDA_BY_HAND;
 }
 
 tug_cuda_way tug_cuda_way_of(const tug_cuda *c, const tug_moe_weights *w, int expert) {
@@ -142,9 +209,9 @@ tug_cuda_way tug_cuda_way_of(const tug_cuda *c, const tug_moe_weights *w, int ex
 }
 
 void tug_cuda_carry(tug_cuda *c, int half, int seat, const tug_moe_weights *w, int expert,
-                    int first, int n, uint8_t *over) {
+                    uint8_t *over) {
     const tug_cuda_carrier *k = &c->carrier;
-    for (int i = first; i < first + n; i++) {
+    for (int i = 0; i < TUG_CUDA_MATRICES; i++) {
         const tug_weight *m = tug_cuda_matrix(w, i);
         const size_t at = tug_cuda_matrix_at(w, i), bytes = tug_cuda_matrix_bytes(m);
         const uint8_t *from = tug_weight_row(m, expert, 0);

@@ -117,24 +117,37 @@ static size_t sum_bytes(const tug_cuda_handoff *h) {
     return (size_t)(h->n_tok * h->w->down.n_rows) * sizeof(float);
 }
 
-/* The sum of the experts that are not there, in pinned memory; zeros if all are. */
-static tug_status compute_rest(tug_backend *be, const tug_cuda_handoff *h, tug_err *err) {
-    tug_cuda *c = tug_cuda_of(be);
-    void *const *p = c->pinned;
-    if (!any_missing(c, h)) {
-        memset(p[TUG_CUDA_HOST_MORE], 0, sum_bytes(h));
-        return TUG_OK;
-    }
-    return tug_cpu_moe_rest(be, h->w, p[TUG_CUDA_HOST_MORE], p[TUG_CUDA_HOST_X],
+/* The sum of the experts that are not there, in pinned memory. */
+static tug_status compute_missing(tug_backend *be, const tug_cuda_handoff *h,
+                                  tug_err *err) {
+    void *const *p = tug_cuda_of(be)->pinned;
+    tug_moe_weights w = *h->w;
+    if (h->source) w.source = h->source;
+    return tug_cpu_moe_rest(be, &w, p[TUG_CUDA_HOST_MORE], p[TUG_CUDA_HOST_X],
                             p[TUG_CUDA_HOST_IDS], p[TUG_CUDA_HOST_WEIGHTS], h->elsewhere,
                             h->n_used, h->n_tok, err);
+}
+
+/* The source has nothing for the CPU, but others take from it what they need. */
+static tug_status go_through(const tug_cuda_handoff *h, tug_err *err) {
+    const tug_expert_source *src = h->source;
+    int32_t nobody;
+    int n;
+    tug_status s = src->begin(src->ud, h->w->layer, NULL, NULL, 0, h->n_tok, err);
+    if (s == TUG_OK) s = src->next(src->ud, &nobody, 1, true, &n, err);
+    src->end(src->ud);
+    return s;
 }
 
 tug_status tug_cuda_handoff_answer(tug_backend *be, const tug_cuda_handoff *h,
                                    tug_err *err) {
     tug_cuda *c = tug_cuda_of(be);
     TUG_TRY(wait_for(c, h->number, err));
-    TUG_TRY(compute_rest(be, h, err));
+    if (any_missing(c, h)) {
+        TUG_TRY(compute_missing(be, h, err));
+    } else {
+        memset(c->pinned[TUG_CUDA_HOST_MORE], 0, sum_bytes(h));
+    }
     /* The policy learns while the device works, from a copy: ids are the GPU's then. */
     const size_t pairs = (size_t)(h->n_tok * h->n_used);
     memcpy(c->seen, c->pinned[TUG_CUDA_HOST_IDS], pairs * sizeof *c->seen);
@@ -155,10 +168,12 @@ tug_status tug_cuda_handoff_join(tug_backend *be, const tug_cuda_handoff *h,
     *more = NULL;
     TUG_TRY(tug_device_wait_event(c->dev, c->routed, err));
     if (any_missing(c, h)) {
-        TUG_TRY(compute_rest(be, h, err));
+        TUG_TRY(compute_missing(be, h, err));
         tug_device_copy_in(c->dev, TUG_STREAM_COMPUTE, c->buffer[TUG_CUDA_MORE],
                            c->pinned[TUG_CUDA_HOST_MORE], sum_bytes(h));
         *more = c->buffer[TUG_CUDA_MORE];
+    } else if (h->source) {
+        TUG_TRY(go_through(h, err));
     }
     tug_cuda_slots_saw(c, h->w->on_gpu, c->pinned[TUG_CUDA_HOST_IDS], h->n_tok,
                        h->n_used);

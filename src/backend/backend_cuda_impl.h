@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "backend/backend_cuda.h"
+#include "backend/backend_cuda_carrier.h"
 #include "backend/backend_impl.h"
 #include "kernels/cuda/launch.h"
 #include "policy/expert_policy.h"
@@ -71,7 +72,8 @@ typedef enum tug_cuda_residency {
 typedef struct tug_cuda_handoff {
     const tug_moe_weights *w;
     tug_cuda_residency residency;
-    const uint8_t *elsewhere; /* (n_expert,): 1: the GPU computes it */
+    const uint8_t *elsewhere;        /* (n_expert,): 1: the GPU computes it */
+    const tug_expert_source *source; /* of the others; NULL: w's */
     int n_used;
     int64_t n_tok;
     uint32_t number; /* of the handoffs by words of its pass, from 1; 0: it is none */
@@ -95,46 +97,6 @@ typedef struct tug_cuda_graph {
 #define TUG_CUDA_GRAPHS 8
 
 /* ---- experts that move: docs/CUDA.md, "Which experts are in VRAM" ------------------------ */
-
-enum {
-    TUG_CUDA_MATRICES = 3, /* gate, up, down */
-    TUG_CUDA_HALVES = 2    /* of what is on its way: one is filled while one is used */
-};
-
-/* One expert on its way into a slot. */
-typedef struct tug_cuda_seat {
-    tug_cuda_experts *to;
-    int expert, slot;
-} tug_cuda_seat;
-
-/* An expert and its tokens of a batch. */
-typedef struct tug_cuda_load {
-    int32_t expert, tokens;
-} tug_cuda_load;
-
-/* Room on the device for experts as the host has them, and what brings them there. */
-typedef struct tug_cuda_carrier {
-    int n;         /* experts of a half; 0: there is no room, nothing moves */
-    size_t stride; /* bytes of an expert of the layer with the largest */
-    uint8_t *raw[TUG_CUDA_HALVES];    /* owned, device, (n, stride): as on the host */
-    uint8_t *made;                    /* owned, device, (n, stride): as in the file */
-    uint8_t *pinned[TUG_CUDA_HALVES]; /* owned, host, (TUG_CUDA_COPIED, stride) */
-    tug_device_event *arrived[TUG_CUDA_HALVES]; /* owned: raw is filled */
-    tug_device_event *used[TUG_CUDA_HALVES];    /* owned: raw may be filled again */
-    uint8_t *locked; /* host memory that the copy engine reads by itself, ... */
-    size_t n_locked; /* ... so many bytes */
-    tug_cuda_seat seat[TUG_CUDA_HALVES][TUG_CUDA_CARRIED];
-    int n_seat[TUG_CUDA_HALVES]; /* > 0: that half is on its way into slots */
-    /* Of the layer that runs, with many tokens: */
-    uint64_t *tables; /* owned, device, (4, n_expert): of gates, ups and downs in `made`;
-                            of whose pairs are computed here */
-    tug_cuda_load *load; /* owned, (TUG_CUDA_MAX_EXPERTS,): carried ones first */
-    uint8_t *elsewhere;  /* owned, (TUG_CUDA_MAX_EXPERTS,) */
-} tug_cuda_carrier;
-
-/* Experts of a half that come from memory that is not pinned: the calling thread copies
- * their bytes, 0.2 ms each, while nothing waits for it. */
-#define TUG_CUDA_COPIED 2
 
 /* What is spent and saved when an expert is somewhere else: estimates for a mid-range machine
  * until something was measured (backend_cuda_costs.c). */
@@ -182,6 +144,7 @@ typedef struct tug_cuda {
     tug_cuda_costs costs;
     tug_cuda_carrier carrier;
     tug_cuda_cache cache;
+    tug_cuda_crossing crossing; /* its events are the carrier's */
 } tug_cuda;
 
 /* A newcomer and the slot that it deserves more than who is there. */
@@ -294,10 +257,17 @@ typedef enum tug_cuda_way {
 } tug_cuda_way;
 tug_cuda_way tug_cuda_way_of(const tug_cuda *c, const tug_moe_weights *w, int expert);
 
-/* Enqueues the copies of matrices [first, first + n) of an expert to their places in seat
- * `seat` of a half; over: pinned memory of the size of an expert, if by hand. */
+/* Enqueues the copies of an expert to seat `seat` of a half; over: pinned memory of the size
+ * of an expert, if by hand. */
 void tug_cuda_carry(tug_cuda *c, int half, int seat, const tug_moe_weights *w, int expert,
-                    int first, int n, uint8_t *over);
+                    uint8_t *over);
+
+/* Its source, if it has one, may do with it what it likes. */
+void tug_cuda_let_go(tug_cuda_seat *s);
+
+/* tug_backend_pin and unpin: without a carrier nothing is. */
+bool tug_cuda_op_pin(tug_backend *be, uint8_t *p, size_t bytes);
+void tug_cuda_op_unpin(tug_backend *be, uint8_t *p);
 
 /* Matrices that arrived become rows as in the file, some at a time. */
 typedef struct tug_cuda_unpacker {
@@ -328,14 +298,26 @@ typedef struct tug_cuda_moe_job {
     int64_t n_tok, n_pair, dim;
     tug_cuda_slots slots[TUG_CUDA_MATRICES]; /* of gate, up, down */
     const uint8_t
-        *elsewhere; /* (n_expert,): 1: not the CPU's; what has slots, and what is
+        *elsewhere;      /* (n_expert,): 1: not the CPU's; what has slots, and what is
                                  carried */
+    int n_carried, half; /* of many tokens; the half of the next chunk */
+    const tug_expert_source *source; /* of the CPU's experts; NULL: the layer's own */
 } tug_cuda_moe_job;
 
-/* Gates and ups of what has slots; then everything else of what the device computes.  The
- * second may wait until the host knows what was chosen. */
-void tug_cuda_many_hidden(tug_cuda_moe_job *j);
-TUG_NODISCARD tug_status tug_cuda_many_down(tug_cuda_moe_job *j, tug_err *err);
+/* Many tokens: what has slots; then, once the host knows what was chosen, what is carried, or
+ * a source (j->source) that carries it while the CPU goes through it; behind both the sums. */
+void tug_cuda_many_here(tug_cuda_moe_job *j);
+TUG_NODISCARD tug_status tug_cuda_many_carried(tug_cuda_moe_job *j, tug_err *err);
+void tug_cuda_many_sum(const tug_cuda_moe_job *j);
+/* Up to carrier.n experts, of which TUG_CUDA_COPIED by hand; they stay where they are until
+ * what is in the copy stream now has run. */
+void tug_cuda_many_chunk(tug_cuda_moe_job *j, const int32_t *experts, int n);
+
+/* ---- experts of a source that cross: backend_cuda_cross.c ---------------------------------- */
+
+/* The job's source as the CPU is to see it: its own experts, while the carried ones
+ * (carrier.load) cross.  Until its end. */
+const tug_expert_source *tug_cuda_cross(tug_cuda_moe_job *j);
 
 /* load (n,), most tokens first, of experts of so many bytes and multiplications a token:
  * how many should be carried. */

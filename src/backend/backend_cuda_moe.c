@@ -132,12 +132,15 @@ tug_status tug_cuda_op_moe(tug_backend *be, const tug_moe_weights *w, float *y,
     } else if (few) {
         few_tokens(&j);
     } else {
-        tug_cuda_many_hidden(&j);
+        tug_cuda_many_here(&j);
     }
     const float *shared = shared_expert(&j), *more = NULL;
-    if (!few) TUG_TRY(tug_cuda_many_down(&j, err));
+    if (!few) TUG_TRY(tug_cuda_many_carried(&j, err));
     h.elsewhere = j.elsewhere; /* now with those that are carried */
+    h.source = j.source;
+    if (!few && !j.source) tug_cuda_many_sum(&j);
     if (!all_here) TUG_TRY(tug_cuda_handoff_join(be, &h, &more, err));
+    if (j.source) tug_cuda_many_sum(&j);
     const tug_cuda_expert_finish a = {.y = y,
                                       .shared = shared,
                                       .w = w->sh_router,

@@ -104,6 +104,7 @@ tug_status tug_cuda_experts_create(tug_backend *be, tug_moe_weights *w, int n,
         return s;
     }
     w->on_gpu = e;
+    w->elsewhere = e->here;
     return TUG_OK;
 }
 
@@ -240,12 +241,26 @@ static bool is_full(const boarding *b) {
     return b->n == b->c->carrier.n || b->n_by_hand == TUG_CUDA_COPIED;
 }
 
-/* Unless it is not in memory. */
+static bool hold(const tug_moe_weights *w, int expert) {
+    const tug_expert_source *src = w->source;
+    return src->hold && src->hold(src->ud, w->layer, expert);
+}
+
+void tug_cuda_let_go(tug_cuda_seat *s) {
+    const tug_moe_weights *w = s->to->w;
+    if (s->held) w->source->release(w->source->ud, w->layer, s->expert);
+    s->held = false;
+}
+
+/* Unless it is not in memory.  From a source by itself only if it stays where it is. */
 static void board(boarding *b, tug_cuda_experts *e, int expert, int slot) {
-    const tug_cuda_way way = tug_cuda_way_of(b->c, e->w, expert);
+    tug_cuda_way way = tug_cuda_way_of(b->c, e->w, expert);
     if (way == TUG_CUDA_NO_WAY) return;
+    const bool may_go = e->w->source && way == TUG_CUDA_BY_ITSELF;
+    const bool held = may_go && hold(e->w, expert);
+    if (may_go && !held) way = TUG_CUDA_BY_HAND;
     b->way[b->n] = way;
-    b->seat[b->n++] = (tug_cuda_seat){e, expert, slot};
+    b->seat[b->n++] = (tug_cuda_seat){e, expert, slot, held};
     b->n_by_hand += way == TUG_CUDA_BY_HAND;
 }
 
@@ -276,8 +291,8 @@ static void depart(boarding *b, int half, tug_cuda_editor *ed) {
     tug_device_after(c->dev, TUG_STREAM_COPY, k->used[half]);
     for (int i = 0; i < b->n; i++) {
         const bool by_hand = b->way[i] == TUG_CUDA_BY_HAND;
-        tug_cuda_carry(c, half, i, b->seat[i].to->w, b->seat[i].expert, 0,
-                       TUG_CUDA_MATRICES, by_hand ? over : NULL);
+        tug_cuda_carry(c, half, i, b->seat[i].to->w, b->seat[i].expert,
+                       by_hand ? over : NULL);
         if (by_hand) over += k->stride;
         k->seat[half][i] = b->seat[i];
     }
@@ -303,6 +318,7 @@ static void land(tug_cuda *c, int half, tug_cuda_editor *ed) {
     tug_cuda_unpack_flush(&u);
     tug_device_record(c->dev, k->used[half], TUG_STREAM_COMPUTE);
     for (int i = 0; i < k->n_seat[half]; i++) {
+        tug_cuda_let_go(&k->seat[half][i]);
         const tug_cuda_seat s = k->seat[half][i];
         set_entries(ed, s.to, s.expert, slot_at(s.to, s.slot));
         s.to->coming[s.expert] = 0;

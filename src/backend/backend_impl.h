@@ -21,6 +21,8 @@ typedef struct tug_backend_ops {
     void (*read)(tug_backend *be, void *dst, const void *src, size_t bytes);
     void (*copy)(tug_backend *be, void *dst, const void *src, size_t bytes);
     void (*clear)(tug_backend *be, void *p, size_t bytes);
+    bool (*pin)(tug_backend *be, uint8_t *p, size_t bytes); /* NULL: nobody copies */
+    void (*unpin)(tug_backend *be, uint8_t *p);
     tug_status (*wait)(tug_backend *be, tug_err *err);
     tug_status (*run)(tug_backend *be, const tug_pass *pass, tug_err *err); /* NULL: its
                                                                  ops are called */

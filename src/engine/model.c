@@ -127,8 +127,8 @@ static tug_status open_place(tug_model *m, const tug_model_params *p, tug_err *e
 static void close_place(tug_model *m) {
     tug_recorder_close(&m->recorder);
     tug_scratch_free(&m->scratch);
+    tug_weights_unplace(&m->net.weights, m->be); /* what is held in the store, too */
     tug_expert_store_destroy(&m->experts);
-    tug_weights_unplace(&m->net.weights, m->be);
     tug_weights_free(&m->net.weights);
     tug_backend_destroy(&m->be);
     m->net.be = NULL;

@@ -52,6 +52,7 @@ typedef struct expert_state {
     tug_expert_state state;
     bool wanted; /* of this step, and not done: pinned as soon as it is loaded */
     bool ahead;  /* fetched for a step to come */
+    bool held;   /* at HOME, and stays there */
 } expert_state;
 
 struct tug_expert_cache {
@@ -414,14 +415,14 @@ static void score_homes(tug_expert_cache *c, int layer) {
     c->has_scores = true;
 }
 
-/* An empty home, else the one whose score is lowest; NOWHERE if all are pinned or LOADING.
+/* An empty home, else the one whose score is lowest; NOWHERE if all are pinned, held or LOADING.
  * Uses c->scores. */
 static int cheapest_home(const tug_expert_cache *c, int layer) {
     int best = NOWHERE;
     for (int h = 0; h < c->layers[layer].n_home; h++) {
         if (is_empty(c, layer, h)) return h;
         const expert_state *x = who_lives_at(c, layer, h);
-        if (x->wanted || x->state != TUG_EXPERT_HOME) continue;
+        if (x->wanted || x->held || x->state != TUG_EXPERT_HOME) continue;
         if (best == NOWHERE || c->scores[h] < c->scores[best]) best = h;
     }
     return best;
@@ -473,6 +474,19 @@ int tug_expert_cache_settle(tug_expert_cache *c, int layer, int expert) {
         return x->slot;
     }
     return NOWHERE;
+}
+
+bool tug_expert_cache_hold(tug_expert_cache *c, int layer, int expert) {
+    expert_state *x = expert_at(c, layer, expert);
+    if (x->state != TUG_EXPERT_HOME || x->held) return false;
+    x->held = true;
+    return true;
+}
+
+void tug_expert_cache_release(tug_expert_cache *c, int layer, int expert) {
+    expert_state *x = expert_at(c, layer, expert);
+    TUG_CHECK(x->held && x->state == TUG_EXPERT_HOME);
+    x->held = false;
 }
 
 static void give_up(tug_expert_cache *c, int layer, int home, tug_expert_moved_fn *moved,
@@ -588,6 +602,7 @@ static void check_expert(const tug_expert_cache *c, int layer, int expert) {
     TUG_CHECK((x->state == TUG_EXPERT_ABSENT) == (x->slot == NOWHERE));
     TUG_CHECK(!x->wanted || layer == c->layer);
     TUG_CHECK(!x->wanted || !x->ahead);
+    TUG_CHECK(!x->held || x->state == TUG_EXPERT_HOME);
     if (x->state == TUG_EXPERT_ABSENT) {
         TUG_CHECK(!x->ahead);
         return;

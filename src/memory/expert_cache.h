@@ -98,6 +98,11 @@ void tug_expert_cache_resize(tug_expert_cache *c, int layer, int home,
                              tug_expert_moved_fn *moved, void *ud);
 int tug_expert_cache_home(const tug_expert_cache *c, int layer);
 
+/* An expert at HOME stays there, steps or no steps, until it is released: somebody reads its
+ * bytes.  false: it is not at home, or held already. */
+bool tug_expert_cache_hold(tug_expert_cache *c, int layer, int expert);
+void tug_expert_cache_release(tug_expert_cache *c, int layer, int expert);
+
 tug_expert_counters tug_expert_cache_counters(const tug_expert_cache *c);
 void tug_expert_cache_reset_counters(tug_expert_cache *c);
 

@@ -7,6 +7,10 @@
  * lies when it is needed, by all threads.  Reads of a step are queued in the order of the
  * file as soon as there are slots; when none is left to queue and the batch is so large that
  * the next layer will want nearly all of its experts, those are queued too.
+ *
+ * Another place that copies experts from here (backend.h, tug_backend_pin) wants the slots
+ * pinned.  They are, in blocks: memory that is given back to the system must not be pinned,
+ * or the copies would go on reading the pages that it had.
  * SPDX-License-Identifier: MIT */
 #include "memory/expert_store.h"
 
@@ -22,7 +26,8 @@ enum {
     DEPTH = 256, /* reads queued: the next wave's are there before this one is computed */
     DONE_AT_ONCE = 64,
     PACKED_ALIGN = 64,
-    TAKEN_AT_ONCE = 32 /* slots */
+    TAKEN_AT_ONCE = 32,    /* slots */
+    BLOCK_BYTES = 64 << 20 /* pinned together */
 };
 
 /* How often to look whether others need memory. */
@@ -38,12 +43,19 @@ typedef struct slot_state {
     bool raw;      /* arrived, not packed */
 } slot_state;
 
+typedef struct pin_block {
+    bool pinned;
+    int n_gone; /* slots that were given back */
+} pin_block;
+
 typedef struct size_class {
     uint64_t slot_bytes;
     int n_slots, staging;
     int n_taken; /* slots before it are memory, when filling; homes come first */
     tug_pinned memory;
     slot_state *slot; /* owned, (n_slots,) */
+    pin_block *block; /* owned, (n_block,) */
+    int n_block, block_slots;
 } size_class;
 
 typedef struct store_layer {
@@ -154,6 +166,40 @@ static bool is_raw(const tug_expert_store *s, int layer, int expert) {
     return s->class[s->layer[layer].class].slot[slot].raw;
 }
 
+/* ---- pinned blocks --------------------------------------------------------------------- */
+
+static uint8_t *block_memory(const size_class *c, int i) {
+    return slot_memory(c, i * c->block_slots);
+}
+
+static void pin_slots(tug_expert_store *s, size_class *c, int i) {
+    const int first = i * c->block_slots, left = c->n_slots - first;
+    const int n = left < c->block_slots ? left : c->block_slots;
+    c->block[i].pinned =
+        tug_backend_pin(s->be, block_memory(c, i), (size_t)n * c->slot_bytes);
+}
+
+static void unpin_slots(tug_expert_store *s, size_class *c, int i) {
+    if (c->block[i].pinned) tug_backend_unpin(s->be, block_memory(c, i));
+    c->block[i].pinned = false;
+}
+
+static tug_status make_blocks(size_class *c, tug_err *err) {
+    c->block_slots = (int)(BLOCK_BYTES / c->slot_bytes);
+    if (c->block_slots < 1) c->block_slots = 1;
+    const int n = (c->n_slots + c->block_slots - 1) / c->block_slots;
+    c->block = tug_alloc_zero((size_t)n * sizeof *c->block);
+    if (!c->block) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for expert slots");
+    c->n_block = n;
+    return TUG_OK;
+}
+
+static void pin_all(tug_expert_store *s) {
+    for (int k = 0; k < s->n_class; k++) {
+        for (int i = 0; i < s->class[k].n_block; i++) pin_slots(s, &s->class[k], i);
+    }
+}
+
 /* ---- reads ---------------------------------------------------------------------------- */
 
 static uint64_t make_tag(int layer, int expert, int piece) {
@@ -227,6 +273,18 @@ static void collect(tug_expert_store *s, bool block) {
     } while (n == DONE_AT_ONCE);
 }
 
+static bool is_elsewhere(const tug_expert_store *s, int layer, int expert) {
+    const uint8_t *elsewhere = s->layer[layer].p.moe->elsewhere;
+    return elsewhere && elsewhere[expert];
+}
+
+/* Experts of a layer that are nowhere but here. */
+static int n_only_ours(const tug_expert_store *s, int layer) {
+    int n = 0;
+    for (int e = 0; e < s->n_expert; e++) n += !is_elsewhere(s, layer, e);
+    return n;
+}
+
 /* Queues what this step lacks, then what the next layer's will. */
 static void queue_reads(tug_expert_store *s) {
     for (; s->cursor < s->n; s->cursor++) {
@@ -238,11 +296,12 @@ static void queue_reads(tug_expert_store *s) {
     }
     if (!s->ahead) return;
     for (; s->ahead_at < s->n_expert; s->ahead_at++) {
-        const int layer = s->step_layer + 1;
-        if (tug_expert_cache_state(s->cache, layer, s->ahead_at) != TUG_EXPERT_ABSENT) {
+        const int layer = s->step_layer + 1, e = s->ahead_at;
+        if (is_elsewhere(s, layer, e) ||
+            tug_expert_cache_state(s->cache, layer, e) != TUG_EXPERT_ABSENT) {
             continue;
         }
-        if (!fetch(s, layer, s->ahead_at)) return;
+        if (!fetch(s, layer, e)) return;
     }
 }
 
@@ -260,7 +319,8 @@ static tug_status begin(void *ud, int layer, const int32_t *experts,
     s->n = n;
     s->n_named = s->cursor = s->ahead_at = 0;
     s->failed = false;
-    s->ahead = layer + 1 < s->n_layer && n >= AHEAD_SHARE * s->n_expert;
+    s->ahead =
+        n_tok > 1 && layer + 1 < s->n_layer && n >= AHEAD_SHARE * n_only_ours(s, layer);
     memset(s->named, 0, (size_t)n * sizeof *s->named);
     s->wanted_bytes += (uint64_t)n * expert_bytes(&s->layer[layer]);
     tug_expert_cache_begin(s->cache, layer, experts, counts, n, n_tok);
@@ -318,11 +378,19 @@ static void end(void *ud) {
     s->step_layer = -1;
 }
 
+static bool hold(void *ud, int layer, int expert) {
+    return tug_expert_cache_hold(((tug_expert_store *)ud)->cache, layer, expert);
+}
+
+static void release(void *ud, int layer, int expert) {
+    tug_expert_cache_release(((tug_expert_store *)ud)->cache, layer, expert);
+}
+
 /* ---- filling -------------------------------------------------------------------------- */
 
 typedef struct filling {
     tug_expert_store *s;
-    int layer, expert; /* the next to be asked for */
+    int layer, at; /* the next to be asked for: of turns, one for each expert and round */
     uint64_t done, total;
 } filling;
 
@@ -340,26 +408,34 @@ static tug_status take_slots(size_class *c, int slot, tug_err *err) {
     return TUG_OK;
 }
 
+/* Who is asked for next: first those that are nowhere else, then the others; -1: nobody. */
+static int next_to_fill(filling *f) {
+    const int n = f->s->n_expert;
+    for (; f->at < 2 * n; f->at++) {
+        if (is_elsewhere(f->s, f->layer, f->at % n) == (f->at >= n)) return f->at++ % n;
+    }
+    return -1;
+}
+
 /* Asks for experts until the reader is full or there are no more empty homes. */
 static tug_status fill_queue(filling *f, tug_err *err) {
     tug_expert_store *s = f->s;
     while (f->layer < s->n_layer && has_room(s)) {
+        const int expert = next_to_fill(f);
         int slot = -1;
-        if (f->expert < s->n_expert) {
-            slot = tug_expert_cache_settle(s->cache, f->layer, f->expert);
-        }
+        if (expert >= 0) slot = tug_expert_cache_settle(s->cache, f->layer, expert);
         if (slot < 0) {
             f->layer++;
-            f->expert = 0;
-        } else {
-            const tug_status taken =
-                take_slots(&s->class[s->layer[f->layer].class], slot, err);
-            if (taken != TUG_OK) {
-                tug_expert_cache_failed(s->cache, f->layer, f->expert);
-                return taken;
-            }
-            submit(s, f->layer, f->expert++, slot);
+            f->at = 0;
+            continue;
         }
+        const tug_status taken =
+            take_slots(&s->class[s->layer[f->layer].class], slot, err);
+        if (taken != TUG_OK) {
+            tug_expert_cache_failed(s->cache, f->layer, expert);
+            return taken;
+        }
+        submit(s, f->layer, expert, slot);
     }
     return TUG_OK;
 }
@@ -404,6 +480,7 @@ tug_status tug_expert_store_fill(tug_expert_store *s, tug_expert_fill_fn *progre
     if (taken != TUG_OK) return taken;
     if (s->failed) return TUG_FAIL(err, TUG_EIO, "%s", tug_reader_error(s->reader));
     if (!go_on) return TUG_FAIL(err, TUG_ECANCELED, "loading was canceled");
+    pin_all(s);
     return TUG_OK;
 }
 
@@ -418,11 +495,17 @@ static void moved(void *ud, int class, int slot, bool given_up, int layer, int e
     adjusting *a = ud;
     size_class *c = &a->s->class[class];
     const uint64_t at = (uint64_t)slot * c->slot_bytes;
+    const int in_block = slot / c->block_slots;
+    pin_block *b = &c->block[in_block];
     if (expert >= 0) forget(a->s, layer, expert);
     if (given_up) {
+        unpin_slots(a->s, c, in_block);
+        b->n_gone++;
         tug_pinned_give(&c->memory, at, c->slot_bytes);
     } else if (tug_pinned_take(&c->memory, at, c->slot_bytes, NULL) != TUG_OK) {
-        a->refused = true; /* it is memory all the same as soon as something is read */
+        a->refused = true; /* it is memory all the same as soon as something is read, */
+    } else if (--b->n_gone == 0) { /* but then its block is not pinned again */
+        pin_slots(a->s, c, in_block);
     }
 }
 
@@ -525,6 +608,7 @@ static tug_status take_staging(tug_expert_store *s, tug_err *err) {
         const uint64_t staging = (uint64_t)c->staging * c->slot_bytes;
         TUG_TRY(tug_pinned_reserve(&c->memory, bytes, err));
         TUG_TRY(tug_pinned_take(&c->memory, bytes - staging, staging, err));
+        TUG_TRY(make_blocks(c, err));
     }
     return TUG_OK;
 }
@@ -582,8 +666,13 @@ tug_status tug_expert_store_create(tug_expert_store **out,
     s->n_layer = p->n_layer;
     s->n_expert = p->n_expert;
     s->step_layer = -1;
-    s->source = (tug_expert_source){
-        .ud = s, .begin = begin, .next = next, .done = done, .end = end};
+    s->source = (tug_expert_source){.ud = s,
+                                    .begin = begin,
+                                    .next = next,
+                                    .done = done,
+                                    .end = end,
+                                    .hold = hold,
+                                    .release = release};
     const tug_status status = create_parts(s, p, err);
     if (status != TUG_OK) {
         tug_expert_store_destroy(&s);
@@ -599,7 +688,9 @@ void tug_expert_store_destroy(tug_expert_store **store) {
     tug_reader_destroy(&s->reader); /* before the memory it reads into */
     tug_expert_cache_destroy(&s->cache);
     for (int i = 0; i < s->n_class; i++) {
+        for (int j = 0; j < s->class[i].n_block; j++) unpin_slots(s, &s->class[i], j);
         tug_pinned_free(&s->class[i].memory);
+        tug_free(s->class[i].block);
         tug_free(s->class[i].slot);
     }
     tug_free(s->temp);

@@ -239,12 +239,13 @@ tug_status tug_weights_place_dense(tug_weights *w, const tug_shape *s, tug_backe
 }
 
 void tug_weights_pin(tug_weights *w, tug_backend *be) {
-    tug_cuda_pin_host(be, w->packed, w->packed_bytes);
+    (void)tug_backend_pin(be, w->packed, w->packed_bytes);
 }
 
 void tug_weights_unplace(tug_weights *w, tug_backend *be) {
     if (be && tug_backend_gpu(be)) tug_cuda_carrier_destroy(be);
     for (int i = 0; w->layer && i < w->n_layer; i++) {
+        w->layer[i].moe.elsewhere = NULL;
         tug_cuda_experts_destroy(be, &w->layer[i].moe.on_gpu);
     }
     for (int i = 0; i < w->n_placed; i++) {

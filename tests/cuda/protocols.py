@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The two protocols between GPU and CPU, explored: every order of steps in small worlds.
+"""The protocols between GPU and CPU, explored: every order of steps in small worlds.
 
     tests/cuda/protocols.py [--larger]
 
@@ -8,6 +8,10 @@ HANDOFF  The device's stream and the CPU lane of a pass, as in backend_cuda_hand
          a CPU lane that fails in the middle, a device that is lost at any moment.
 SLOTS    The table of experts, as in backend_cuda_slots.c: newcomers that set out and land,
          through a half of the carrier, while passes run; compute stream, copy stream, events.
+
+CROSSING A step of an expert store of which some experts are the CPU's and others cross, as in
+         backend_cuda_cross.c, with slots that reads want back, a newcomer to VRAM that is read
+         meanwhile, and memory that is given back.
 
 A world is a function that gives the steps of a state.  Wrong are: an assertion that fails in a
 step; a state from which no end can be reached without an accident (all who wait, wait for ever).  Then each world
@@ -390,6 +394,226 @@ class Slots:
                           seat=put(s.seat, half, (expert, slot)))
 
 
+# ---- crossing ----------------------------------------------------------------------------------
+
+X = namedtuple("X", "layer lane wave slot asked named waiting ready air queue busy flown computed "
+                    "home held read_failed lost result")
+PROMOTED = ("promoted", 0)  # who sits at home, and crosses to VRAM for good
+
+
+class Crossing:
+    """kinds: of a layer's experts, in the order of reads; expert i of layer l is (l, i).  slot:
+    (expert, "loading", "loaded", "named" or "free"), or None; `home` is the number of the one
+    where PROMOTED is, `held` whether it is.  asked: reads begun.  waiting, ready: named ones that
+    cross, and the CPU's.  air: flights as (number, experts).  queue, busy: the copy stream's.
+    flown: flights whose event has happened.  computed: experts, by whom it does not matter."""
+
+    MISTAKES = [
+        "a slot is given back when its copy sets out", "the step ends with copies in the air",
+        "a read is waited for with copies in the air", "only full chunks set out",
+        "the step ends when the CPU has had its own",
+        "what crosses is the CPU's too", "a failed step does not wait for its copies",
+        "the promoted one is not held", "the promoted one is held for ever",
+        "a block is unpinned while it is read", "nobody asks whether the device lives",
+    ]
+
+    def __init__(self, kinds, n_slot, chunk, n_air, may_fail, mistake=None):
+        self.kinds, self.n_slot, self.chunk, self.n_air = kinds, n_slot, chunk, n_air
+        self.may_fail, self.mistake, self.n_layer = may_fail, mistake, 2
+
+    def is_(self, mistake):
+        return self.mistake == mistake
+
+    def start(self):
+        slot = (None,) * self.n_slot + ((PROMOTED, "home"),)
+        held = not self.is_("the promoted one is not held")
+        queue = (("copy", PROMOTED, self.n_slot), ("event", -1))
+        return X(0, "begin", (), slot, 0, 0, (), (), (), queue, None, frozenset(), (), self.n_slot,
+                 held, False, False, None)
+
+    def is_end(self, s):
+        return s.lane == "end" and (s.lost or not s.queue)
+
+    def steps(self, s):
+        return self.reader(s) + self.copies(s) + getattr(self, "lane_" + s.lane)(s)
+
+    def accidents(self, s):
+        out = []
+        if self.may_fail and not s.lost:
+            out.append(s._replace(lost=True, queue=(), busy=None))
+        for i, held in enumerate(s.slot):
+            own = held and held[0][0] == s.layer and not s.read_failed
+            if self.may_fail and own and held[1] == "loading":
+                out.append(s._replace(slot=put(s.slot, i, None), read_failed=True))
+        return out
+
+    # the disk and the copy stream
+
+    def reader(self, s):
+        return [s._replace(slot=put(s.slot, i, (x[0], "loaded")))
+                for i, x in enumerate(s.slot) if x and x[1] == "loading"]
+
+    def copies(self, s):
+        if not s.queue:
+            return []
+        op, rest = s.queue[0], s.queue[1:]
+        if op[0] == "event":
+            return [s._replace(queue=rest, flown=s.flown | {op[1]})]
+        _, expert, at = op
+        need(s.slot[at] and s.slot[at][0] == expert and s.slot[at][1] != "loading",
+             f"what crosses is read from a slot of another: {expert}, {s.slot[at]}")
+        if not s.busy:
+            return [s._replace(busy=op)]
+        if expert != PROMOTED:
+            s = s._replace(computed=s.computed + (expert,))
+        return [s._replace(busy=None, queue=rest)]
+
+    # the store
+
+    def fetch(self, s):
+        """Reads of this step, as far as slots are free."""
+        for at in range(self.n_slot + 1):
+            if s.asked == len(self.kinds) or s.lane == "end":
+                break
+            if at != s.home and (s.slot[at] is None or s.slot[at][1] == "free"):
+                s = s._replace(slot=put(s.slot, at, ((s.layer, s.asked), "loading")), asked=s.asked + 1)
+        return s
+
+    def where(self, s, expert):
+        at = [i for i, x in enumerate(s.slot) if x and x[0] == expert]
+        need(at, f"an expert that is used has no slot: {expert}")
+        return at[0]
+
+    def free(self, s, expert):
+        at = self.where(s, expert)
+        return self.fetch(s._replace(slot=put(s.slot, at, (expert, "free"))))
+
+    def displace(self, s, expert):
+        """It takes the home of PROMOTED, whose slot then is one like others."""
+        at = self.where(s, expert)
+        slot = put(put(s.slot, at, (expert, "home")), s.home, (s.slot[s.home][0], "free"))
+        return self.fetch(s._replace(slot=slot, home=at))
+
+    # the calling thread
+
+    def lane_begin(self, s):
+        if s.layer == self.n_layer:
+            return [s._replace(lane="between")]
+        return [self.fetch(s._replace(asked=0, named=0, waiting=(), ready=(), computed=(), lane="next"))]
+
+    def gone(self, s):
+        """The first flight is over: its experts may go."""
+        (_, experts), air = s.air[0], s.air[1:]
+        s = s._replace(air=air)
+        for e in experts:
+            if not self.is_("a slot is given back when its copy sets out"):
+                s = self.free(s, e)
+        return s
+
+    def set_out(self, s):
+        while s.waiting and len(s.air) < self.n_air:
+            full = len(s.waiting) >= self.chunk
+            if not full and (s.air or self.is_("only full chunks set out")):
+                break
+            experts, number = s.waiting[:self.chunk], (s.layer, s.waiting[0][1])
+            queue = s.queue
+            if not s.lost:
+                queue += tuple(("copy", e, self.where(s, e)) for e in experts) + (("event", number),)
+            s = s._replace(waiting=s.waiting[self.chunk:], air=s.air + ((number, experts),), queue=queue)
+            if self.is_("a slot is given back when its copy sets out"):
+                for e in experts:
+                    s = self.free(s, e)
+        return s
+
+    def lane_next(self, s):
+        if s.lost and not self.is_("nobody asks whether the device lives"):
+            return [s._replace(lane="over", result="failed")]
+        while s.air and s.air[0][0] in s.flown:
+            s = self.gone(s)
+        if s.read_failed:
+            return [s._replace(lane="over", result="failed")]
+        for at, x in enumerate(s.slot):
+            if x and x[1] == "loaded" and x[0][0] != s.layer:  # of a step that failed
+                s = self.fetch(s._replace(slot=put(s.slot, at, (x[0], "free"))))
+            elif x and x[1] == "loaded":
+                s = s._replace(slot=put(s.slot, at, (x[0], "named")), named=s.named + 1)
+                links = self.kinds[x[0][1]] == "link"
+                if links:
+                    s = s._replace(waiting=s.waiting + (x[0],))
+                if not links or self.is_("what crosses is the CPU's too"):
+                    s = s._replace(ready=s.ready + (x[0],))
+        s = self.set_out(s)
+        if s.ready:
+            return [s._replace(ready=s.ready[1:], wave=s.ready[:1], lane="compute")]
+        n_cpu = self.kinds.count("cpu")
+        if self.is_("the step ends when the CPU has had its own") and len([e for e in s.computed if self.kinds[e[1]] == "cpu"]) == n_cpu:
+            return [s._replace(lane="over")]
+        if s.air and not self.is_("a read is waited for with copies in the air"):
+            return [s._replace(lane="flight")]
+        if s.named == len(self.kinds):
+            return [s._replace(lane="flight" if s.air else "over")]
+        need(any(x and x[1] == "loading" for x in s.slot), f"a read is waited for that nobody makes: {s}")
+        return [s._replace(lane="disk")]
+
+    def lane_flight(self, s):
+        asks = not self.is_("nobody asks whether the device lives")
+        return [s._replace(lane="next")] if s.air[0][0] in s.flown or (s.lost and asks) else []
+
+    def lane_disk(self, s):
+        came = s.read_failed or any(x and x[1] == "loaded" for x in s.slot)
+        return [s._replace(lane="next")] if came else []
+
+    def lane_compute(self, s):
+        """Two steps, as reads and copies go on meanwhile."""
+        (expert,) = s.wave
+        need(any(x and x[0] == expert and x[1] == "named" for x in s.slot), f"the CPU computes what has gone: {expert}")
+        return [s._replace(lane="computed")]
+
+    def lane_computed(self, s):
+        (expert,) = s.wave
+        need(any(x and x[0] == expert and x[1] == "named" for x in s.slot), f"the CPU computes what goes meanwhile: {expert}")
+        s = s._replace(wave=(), computed=s.computed + (expert,), lane="next")
+        out = [self.free(s, expert)]
+        if not s.held and s.slot[s.home][0] == PROMOTED:
+            out.append(self.displace(s, expert))
+        return out
+
+    def lane_over(self, s):
+        """The end of the step."""
+        waits = not self.is_("the step ends with copies in the air")
+        if s.result == "failed" and self.is_("a failed step does not wait for its copies"):
+            waits = False
+        if s.air and waits:
+            return [self.gone(s)] if s.air[0][0] in s.flown or s.lost else []
+        if s.result != "failed":
+            done = sorted(s.computed) if waits else sorted({*s.computed, *(e for _, es in s.air for e in es)})
+            need(done == [(s.layer, i) for i in range(len(self.kinds))], f"computed are {done}")
+        slot = tuple((x[0], "free") if x and x[1] in ("named", "loaded") else x for x in s.slot)
+        # A pass that failed is followed by another, whose first reads want the slots.
+        return [s._replace(slot=slot, air=(), layer=s.layer + 1, result=None, read_failed=False, lane="begin")]
+
+    def lane_between(self, s):
+        """Before the next pass: what has come lands, and memory may be given back."""
+        out = []
+        if -1 in s.flown or s.lost:
+            released = s._replace(held=s.held and self.is_("the promoted one is held for ever"))
+            out.append(released._replace(lane="give"))
+        elif not s.held:
+            out.append(s._replace(lane="give"))
+        # A slot beside that of PROMOTED, in the same block, is wanted back.
+        if self.is_("a block is unpinned while it is read") or not s.queue:
+            need(not s.busy, "memory that is read is unpinned")
+            out.append(s._replace(lane="between") if s.held else s._replace(lane="give"))
+        return out
+
+    def lane_give(self, s):
+        need(not s.held, "what has landed is held for ever")
+        return [s._replace(slot=put(s.slot, s.home, None), lane="end")]
+
+    def lane_end(self, s):
+        return []
+
+
 def put(t, i, value):
     return t[:i] + (value,) + t[i + 1:]
 
@@ -410,6 +634,15 @@ def slot_worlds(larger):
         yield Slots, size
 
 
+def crossing_worlds(larger):
+    #        experts, slots, chunk, flights
+    sizes = [("link cpu", 1, 1, 1), ("link link cpu", 2, 2, 1), ("cpu link link", 2, 1, 2), ("link link", 1, 2, 1),
+             ("link cpu link", 2, 2, 2)]
+    for kinds, *size in sizes + ([("link cpu link", 3, 2, 2), ("link cpu link link", 3, 2, 2), ("link link link link", 4, 1, 2)] if larger else []):
+        for may_fail in (False, True):
+            yield Crossing, (tuple(kinds.split()), *size, may_fail)
+
+
 def is_found(worlds, mistake):
     """In which of its worlds the mistake shows, in words; None: in none."""
     for kind, args in worlds:
@@ -422,7 +655,7 @@ def is_found(worlds, mistake):
 
 def main():
     larger, passed, failed = "--larger" in sys.argv[1:], 0, 0
-    for worlds in (list(handoff_worlds(larger)), list(slot_worlds(larger))):
+    for worlds in (list(handoff_worlds(larger)), list(slot_worlds(larger)), list(crossing_worlds(larger))):
         n_state = n_end = 0
         for kind, args in worlds:
             try:

@@ -116,6 +116,84 @@ static void test_sort(void) {
     }
 }
 
+/* Rows of pairs whose expert is here are what the kernels of all rows make, to the bit; the
+ * others stay as they were. */
+static void check_pair_hidden(int n_pair, int n_expert, int n, int digits) {
+    const size_t floats = (size_t)(n_pair * n) * sizeof(float);
+    const size_t row = digits ? (size_t)tug_cuda_act_bytes(n) : (size_t)n * sizeof(float);
+    int32_t *ids = ct_buf((size_t)n_pair * sizeof *ids);
+    const void **slots = ct_buf((size_t)n_expert * sizeof *slots);
+    for (int p = 0; p < n_pair; p++) ids[p] = (int32_t)ct_rand_int(0, n_expert - 1);
+    for (int e = 0; e < n_expert; e++) slots[e] = e % 3 == 2 ? NULL : slots;
+    const int64_t max_tiles = tug_cuda_max_tiles(n_pair, n_expert, TUG_CUDA_GEMM_TOKENS);
+    const tug_cuda_sort sort = {
+        .ids = ct_upload(ids, (size_t)n_pair * sizeof *ids),
+        .first = ct_device((size_t)(n_expert + 1) * sizeof(int32_t)),
+        .sorted = ct_device((size_t)n_pair * sizeof(int32_t)),
+        .tiles = ct_device((size_t)(1 + 2 * max_tiles) * sizeof(int32_t)),
+        .n_pair = n_pair,
+        .n_expert = n_expert,
+        .tile = TUG_CUDA_GEMM_TOKENS};
+    CT_RUN(tug_cuda_on_sort_count(&sort), sort);
+    CT_RUN(tug_cuda_on_sort_plan(&sort), sort);
+    CT_RUN(tug_cuda_on_sort_place(&sort), sort);
+    const float *gate = ct_normal(n_pair * n, 1.0f), *up = ct_normal(n_pair * n, 1.0f);
+    uint8_t *before = ct_buf((size_t)n_pair * row), *got = ct_buf((size_t)n_pair * row);
+    uint8_t *want = ct_buf((size_t)n_pair * row);
+    memset(before, 0x5A, (size_t)n_pair * row);
+    if (digits == 0) memcpy(before, up, floats);
+    uint8_t *all = ct_upload(before, (size_t)n_pair * row);
+    const float *device_gate = ct_upload(gate, floats);
+    const tug_cuda_quantize q = {.act = all,
+                                 .x = ct_upload(up, floats),
+                                 .gate = device_gate,
+                                 .x_stride = n,
+                                 .n = n,
+                                 .n_tok = n_pair,
+                                 .digits = digits};
+    const tug_cuda_swiglu s = {.h = (float *)(void *)all,
+                               .gate = device_gate,
+                               .up = q.x,
+                               .n = (int64_t)n_pair * n};
+    if (digits) CT_RUN(tug_cuda_on_quantize(&q), q);
+    if (!digits) CT_RUN(tug_cuda_on_swiglu(&s), s);
+    ct_download(want, all, (size_t)n_pair * row);
+    const tug_cuda_pair_hidden a = {
+        .act = digits ? ct_upload(before, (size_t)n_pair * row) : NULL,
+        .gate = device_gate,
+        .up = ct_upload(up, floats),
+        .slots = ct_upload(slots, (size_t)n_expert * sizeof *slots),
+        .tiles = sort.tiles,
+        .first = sort.first,
+        .sorted = sort.sorted,
+        .n = n,
+        .n_pair = n_pair,
+        .n_expert = n_expert,
+        .digits = digits};
+    CT_RUN(tug_cuda_on_pair_hidden(&a), a);
+    ct_download(got, digits ? a.act : a.up, (size_t)n_pair * row);
+    int wrong = 0;
+    for (int p = 0; p < n_pair; p++) {
+        const uint8_t *const expected = slots[ids[p]] ? want : before;
+        wrong += memcmp(got + (size_t)p * row, expected + (size_t)p * row, row) != 0;
+    }
+    ct_true(wrong == 0, "%d of %d rows are wrong", wrong, n_pair);
+}
+
+static void test_pair_hidden(void) {
+    static const struct {
+        int n_pair, n_expert, n;
+    } shapes[] = {{1, 1, 32}, {300, 5, 512}, {200, 64, 96}, {130, 1, 288}};
+    for (int i = 0; i < COUNT(shapes); i++) {
+        for (int digits = 0; digits <= 2; digits++) {
+            ct_shape("%d pairs, %d experts, %d wide, %d digits", shapes[i].n_pair,
+                     shapes[i].n_expert, shapes[i].n, digits);
+            check_pair_hidden(shapes[i].n_pair, shapes[i].n_expert, shapes[i].n, digits);
+            ct_release_all();
+        }
+    }
+}
+
 /* ---- the experts of a few tokens --------------------------------------------------------- */
 
 typedef struct experts {
@@ -378,9 +456,12 @@ static void test_hand_over(void) {
 }
 
 int main(int argc, char **argv) {
-    static const ct_test tests[] = {
-        {"route", test_route},     {"sort", test_sort},
-        {"experts", test_experts}, {"finish", test_finish},
-        {"combine", test_combine}, {"hand_over", test_hand_over}};
+    static const ct_test tests[] = {{"route", test_route},
+                                    {"sort", test_sort},
+                                    {"experts", test_experts},
+                                    {"finish", test_finish},
+                                    {"combine", test_combine},
+                                    {"hand_over", test_hand_over},
+                                    {"pair_hidden", test_pair_hidden}};
     return ct_main(argc, argv, "experts", tests, COUNT(tests));
 }

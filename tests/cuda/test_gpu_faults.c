@@ -1,5 +1,5 @@
 /* test_gpu_faults.c - the tiny model on the GPU with a failure at a driver call: load, prefill,
- * decode, save point, restore.  Whatever fails, it ends soon, with a sentence or with the right
+ * decode, save point, restore; with all experts in memory, and with those of a store.  Whatever fails, it ends soon, with a sentence or with the right
  * text, and leaves nothing behind.
  *
  *   test_gpu_faults               failures spread over all calls
@@ -21,6 +21,8 @@
 
 #include "base/status.h"
 #include "cuda/gpu_world.h"
+#include "engine/engine_impl.h"
+#include "engine/residency.h"
 #include "tug.h"
 
 #define MODEL "models/tug-tiny-coder-q8_0.gguf"
@@ -35,8 +37,9 @@ enum {
 #else
     SPREAD = 6,
 #endif
-    FIRST = 24,       /* calls that open the device: each of them */
-    PATIENCE_S = 1200 /* of one run: a machine under load is no hang */
+    FIRST = 24,        /* calls that open the device: each of them */
+    PATIENCE_S = 1200, /* of one run: a machine under load is no hang */
+    MOST_LAYERS = 64
 };
 /* Some experts have a copy on the GPU, the others are the CPU's. */
 #define VRAM ((uint64_t)20 * 1000 * 1000)
@@ -46,6 +49,7 @@ static const int codes[] = {2, 719, 214, 999};
 enum { N_CODE = sizeof codes / sizeof *codes };
 
 static bool every_call;
+static bool from_store;
 static int64_t n_prompt = N_PROMPT;
 static unsigned long part, n_parts = 1; /* of all calls */
 
@@ -60,6 +64,7 @@ typedef struct run_state {
     tug_session_mark *mark;
     int32_t
         text[2 * N_TEXT]; /* from the save point twice: the second time after a restore */
+    uint64_t streamed;    /* experts that crossed for the prompt */
 } run_state;
 
 static tug_status continue_text(run_state *r, int32_t *text, tug_err *err) {
@@ -84,9 +89,20 @@ static tug_status run_parts(run_state *r, tug_err *err) {
                                  .n_ctx = N_CTX,
                                  .n_batch = N_PROMPT};
     const tug_session_params sp = {.n_ctx = N_CTX, .n_batch = N_PROMPT};
-    TUG_TRY(tug_model_open(&r->model, &mp, err));
+    int homes[MOST_LAYERS];
+    for (int i = 0; i < MOST_LAYERS; i++) homes[i] = 4;
+    /* VRAM for half of the experts and what moves them. */
+    const tug_residency store = {.streamed = true,
+                                 .home = homes,
+                                 .staging = 4,
+                                 .n_batch = N_PROMPT,
+                                 .vram_staging_bytes = VRAM / 20,
+                                 .vram_experts = VRAM / 10};
+    TUG_TRY(from_store ? tug_model_open_as(&r->model, &mp, &store, err)
+                       : tug_model_open(&r->model, &mp, err));
     TUG_TRY(tug_session_create(&r->session, r->model, &sp, err));
     TUG_TRY(tug_session_append(r->session, prompt, n_prompt, err));
+    r->streamed = tug_backend_gpu_slots(r->model->be).streamed;
     TUG_TRY(tug_session_save(r->session, &r->mark, err));
     TUG_TRY(continue_text(r, r->text, err));
     TUG_TRY(tug_session_restore(r->session, r->mark, err));
@@ -145,6 +161,7 @@ static void test_every_kind(void **state) {
     const unsigned long n = emu.calls() - before;
     assert_memory_equal(want.text, want.text + N_TEXT, N_TEXT * sizeof *want.text);
     assert_nothing_lives("a run without a failure");
+    assert_true(!from_store || every_call || want.streamed > 0);
     assert_true(n > 1000);
     for (unsigned long i = 1; i <= (every_call ? n : FIRST); i++) {
         if (i % n_parts == part) fail_at(i, codes[i % N_CODE], &want, &o);
@@ -161,6 +178,13 @@ static void test_every_kind(void **state) {
     run_state again;
     if (run_all(&again, &err) != TUG_OK) fail_msg("after the failures: %s", err.msg);
     assert_memory_equal(again.text, want.text, sizeof want.text);
+}
+
+/* Slots that are pinned, experts that cross for a batch, newcomers that are held. */
+static void test_every_kind_with_a_store(void **state) {
+    from_store = true;
+    test_every_kind(state);
+    from_store = false;
 }
 
 /* ---- what is left to the owner ---------------------------------------------------------- */
@@ -234,6 +258,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_going_on_without),
         cmocka_unit_test(test_nothing_to_go_on_with),
         cmocka_unit_test(test_every_kind),
+        cmocka_unit_test(test_every_kind_with_a_store),
     };
     every_call = argc > 1 && strcmp(argv[1], "--all") == 0;
     if (every_call) n_prompt = N_SHORT;

@@ -494,7 +494,11 @@ static void test_slow_cpu_beside_the_device(void **state) {
     tug_session *s = new_session(m);
     slow_source slow = {0};
     tug_rng_seed(&slow.rng, 7);
-    const tug_expert_source src = {&slow, slow_begin, slow_next, slow_done, slow_end};
+    const tug_expert_source src = {.ud = &slow,
+                                   .begin = slow_begin,
+                                   .next = slow_next,
+                                   .done = slow_done,
+                                   .end = slow_end};
     use_source(m, &src);
     static atomic_bool stop;
     pthread_t device;
@@ -545,7 +549,11 @@ static void test_read_errors(void **state) {
     tug_session *s = new_session(m);
     slow_source slow = {0};
     tug_rng_seed(&slow.rng, 7);
-    const tug_expert_source src = {&slow, slow_begin, slow_next, slow_done, slow_end};
+    const tug_expert_source src = {.ud = &slow,
+                                   .begin = slow_begin,
+                                   .next = slow_next,
+                                   .done = slow_done,
+                                   .end = slow_end};
     use_source(m, &src);
     fail_reads(m, s, &slow, want);
     tug_session_reset(s);

@@ -14,7 +14,6 @@
 
 #include "cuda/gpu_world.h"
 #include "engine/engine_impl.h"
-#include "engine/residency.h"
 #include "kernels/kt.h"
 #include "model/place.h"
 #include "tokenizer/tokenizer.h"
@@ -318,40 +317,6 @@ static void test_by_hand(void **state) {
     tug_model_close(&gpu);
 }
 
-/* Experts that come from the file, with slots that change hands in RAM too. */
-static void test_from_the_file(void **state) {
-    (void)state;
-    enum { MOST_LAYERS = 64 };
-    int homes[MOST_LAYERS];
-    for (int i = 0; i < MOST_LAYERS; i++) homes[i] = 6;
-    tug_model *gpu;
-    tug_err err;
-    const tug_residency plan = {.streamed = true,
-                                .home = homes,
-                                .staging = 8,
-                                .n_batch = N_PROMPT,
-                                .vram_session = session_bytes(cpu),
-                                .vram_staging_bytes = carrier_for(expert_slot(cpu), 64),
-                                .vram_experts = UINT64_MAX / 2};
-    const tug_model_params p = {.path = MODEL,
-                                .n_threads = 2,
-                                .gpu = "0",
-                                .vram_bytes = ceiling_for(64),
-                                .n_ctx = N_CTX,
-                                .n_batch = N_PROMPT};
-    must(tug_model_open_as(&gpu, &p, &plan, &err), &err);
-    tug_cuda_of(gpu->be)->costs = tug_cuda_usual_costs;
-    churn(gpu);
-    tug_cuda_of(gpu->be)->costs.answer_tokens = 1e9;
-    compare(gpu, TUG_KV_CACHE_F16, 2);
-    compare(gpu, TUG_KV_CACHE_F16, 30);
-    compare(gpu, TUG_KV_CACHE_F16, 1);
-    const tug_cuda_slot_stats now = tug_backend_gpu_slots(gpu->be);
-    assert_true(now.promotions > 0 && now.streamed == 0);
-    check_slots(gpu);
-    tug_model_close(&gpu);
-}
-
 /* Prompts of any length, with all absent experts carried, and with none. */
 static void test_every_length(void **state) {
     (void)state;
@@ -535,13 +500,12 @@ static int teardown(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ceilings),      cmocka_unit_test(test_too_little),
-        cmocka_unit_test(test_save_points),   cmocka_unit_test(test_split),
-        cmocka_unit_test(test_churn),         cmocka_unit_test(test_least),
-        cmocka_unit_test(test_calm),          cmocka_unit_test(test_by_hand),
-        cmocka_unit_test(test_from_the_file), cmocka_unit_test(test_every_length),
-        cmocka_unit_test(test_seeding),       cmocka_unit_test(test_any_schedule),
-        cmocka_unit_test(test_lost_device),
+        cmocka_unit_test(test_ceilings),     cmocka_unit_test(test_too_little),
+        cmocka_unit_test(test_save_points),  cmocka_unit_test(test_split),
+        cmocka_unit_test(test_churn),        cmocka_unit_test(test_least),
+        cmocka_unit_test(test_calm),         cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_every_length), cmocka_unit_test(test_seeding),
+        cmocka_unit_test(test_any_schedule), cmocka_unit_test(test_lost_device),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -40,6 +40,7 @@ typedef struct world {
     int step;               /* layer of the step, -1: none */
     bool wanted[MAX_WORLD]; /* of the step and not done */
     bool ahead[MAX_WORLD];  /* fetched for a step to come */
+    bool held[MAX_WORLD];   /* somebody reads its bytes */
 } world;
 
 static int id_of(const world *w, int layer, int expert) {
@@ -125,6 +126,7 @@ static view checked(const world *w) {
     for (int i = 0; i < w->n_layer * w->n_expert; i++) {
         if (w->wanted[i]) assert_true(v.state[i] != TUG_EXPERT_LINGERING);
         if (!w->wanted[i] && !w->ahead[i]) assert_true(v.state[i] != TUG_EXPERT_STAGED);
+        if (w->held[i]) assert_int_equal(v.state[i], TUG_EXPERT_HOME);
     }
     return v;
 }
@@ -260,12 +262,14 @@ static void op_failed(world *w, int layer, int expert) {
     assert_int_equal(after.state[i], TUG_EXPERT_ABSENT);
 }
 
-/* The lowest score of an expert at home that is not pinned and not `but`; none: INFINITY. */
+/* The lowest score of an expert at home that may lose it and is not `but`; none: INFINITY. */
 static double lowest_at_home(const world *w, const view *v, int layer, int but) {
     double lowest = INFINITY;
     for (int e = 0; e < w->n_expert; e++) {
         const int i = id_of(w, layer, e);
-        if (v->state[i] != TUG_EXPERT_HOME || w->wanted[i] || i == but) continue;
+        if (v->state[i] != TUG_EXPERT_HOME || w->wanted[i] || w->held[i] || i == but) {
+            continue;
+        }
         const double s = score_of(w->c, layer, expert_at(w->c, layer, e));
         if (s < lowest) lowest = s;
     }
@@ -301,7 +305,7 @@ static void op_done(world *w, int layer, int expert) {
         assert_int_equal(before.state[x], TUG_EXPERT_HOME);
         assert_int_equal(after.state[x], TUG_EXPERT_LINGERING);
         assert_int_equal(after.slot[x], before.slot[x]);
-        assert_false(w->wanted[x]);
+        assert_false(w->wanted[x] || w->held[x]);
         assert_true(score_of(w->c, layer, expert_at(w->c, layer, e)) == lowest);
     }
     expect_only(w, &before, &after, may);
@@ -362,16 +366,38 @@ static void op_resize(world *w, int layer, int home) {
     expect_only(w, &before, &after, may);
     assert_int_equal(is - was, m.n_taken - m.n_given_up);
     assert_true(m.n_taken == 0 || m.n_given_up == 0);
-    int n_loading = 0;
+    int n_stay = 0;
     for (int e = 0; e < w->n_expert; e++) {
         const int i = id_of(w, layer, e);
         if (may[i]) assert_int_equal(after.state[i], TUG_EXPERT_ABSENT);
-        n_loading += before.state[i] == TUG_EXPERT_LOADING &&
-                     is_home_slot(w, layer, before.slot[i]);
+        const bool loading = before.state[i] == TUG_EXPERT_LOADING &&
+                             is_home_slot(w, layer, before.slot[i]);
+        n_stay += loading || w->held[i];
     }
     assert_true(m.highest_given <= lowest_at_home(w, &after, layer, -1));
     const int most = home < w->home[layer] ? home : w->home[layer];
-    assert_int_equal(is, most > n_loading ? most : n_loading);
+    assert_int_equal(is, most > n_stay ? most : n_stay);
+}
+
+/* Nothing but the hold changes, and only who is at home can be held. */
+static void op_hold(world *w, int layer, int expert) {
+    const int i = id_of(w, layer, expert);
+    const bool none[MAX_WORLD] = {false};
+    const view before = look(w);
+    const bool want = before.state[i] == TUG_EXPERT_HOME && !w->held[i];
+    assert_int_equal(tug_expert_cache_hold(w->c, layer, expert), want);
+    w->held[i] |= want;
+    const view after = checked(w);
+    expect_only(w, &before, &after, none);
+}
+
+static void op_release(world *w, int layer, int expert) {
+    const bool none[MAX_WORLD] = {false};
+    const view before = look(w);
+    w->held[id_of(w, layer, expert)] = false;
+    tug_expert_cache_release(w->c, layer, expert);
+    const view after = checked(w);
+    expect_only(w, &before, &after, none);
 }
 
 /* ---- single rules ----------------------------------------------------------------------- */
@@ -555,6 +581,25 @@ static void test_resize(void **unused) {
     tug_expert_cache_destroy(&w.c);
 }
 
+static void test_what_is_held_stays_home(void **unused) {
+    (void)unused;
+    world w;
+    create_one(&w, 1, 1);
+    use(&w, 0, 1);
+    op_hold(&w, 0, 0);
+    op_hold(&w, 0, 0);
+    use(&w, 0, 8); /* hotter */
+    assert_int_equal(state(&w, 0, 0), TUG_EXPERT_HOME);
+    assert_int_equal(state(&w, 0, 3), TUG_EXPERT_LINGERING);
+    op_hold(&w, 0, 3); /* not at home */
+    op_resize(&w, 0, 0);
+    op_release(&w, 0, 0);
+    use(&w, 0, 8);
+    assert_int_equal(state(&w, 0, 3), TUG_EXPERT_HOME);
+    op_resize(&w, 0, 0);
+    tug_expert_cache_destroy(&w.c);
+}
+
 static void test_classes_share_nothing(void **unused) {
     (void)unused;
     world w = {.n_layer = 3,
@@ -657,8 +702,10 @@ static int code_world(world *w, int8_t *bytes, bool write) {
         CODE(&k, c->experts[i].state);
         CODE(&k, c->experts[i].wanted);
         CODE(&k, c->experts[i].ahead);
+        CODE(&k, c->experts[i].held);
         CODE(&k, w->wanted[i]);
         CODE(&k, w->ahead[i]);
+        CODE(&k, w->held[i]);
     }
     CODE(&k, w->step);
     CODE(&k, c->layer);
@@ -731,7 +778,18 @@ static void arrive(walk *k) {
     add_state(k->set, k->w);
 }
 
+static void try_holding(walk *k, int layer, int expert) {
+    if (k->w->held[id_of(k->w, layer, expert)]) {
+        op_release(k->w, layer, expert);
+    } else {
+        op_hold(k->w, layer, expert);
+    }
+    arrive(k);
+    set_out(k);
+}
+
 static void try_expert(walk *k, int layer, int expert, tug_expert_state s, int step) {
+    try_holding(k, layer, expert);
     const bool wanted = k->w->wanted[id_of(k->w, layer, expert)];
     if (s == TUG_EXPERT_ABSENT) {
         op_fetch(k->w, layer, expert);
@@ -882,7 +940,11 @@ static bool roll(world *w, tug_rng *r) {
     const int expert = (int)(tug_rng_u64(r) % (uint64_t)w->n_expert);
     const tug_expert_state s = state(w, layer, expert);
     const uint64_t dice = tug_rng_u64(r) % 100;
-    if (s == TUG_EXPERT_LOADING) {
+    if (w->held[id_of(w, layer, expert)] && dice < 50) {
+        op_release(w, layer, expert);
+    } else if (s == TUG_EXPERT_HOME && dice < 10) {
+        op_hold(w, layer, expert);
+    } else if (s == TUG_EXPERT_LOADING) {
         dice < 80 ? op_loaded(w, layer, expert) : op_failed(w, layer, expert);
     } else if (w->wanted[id_of(w, layer, expert)] && usable(s)) {
         op_done(w, layer, expert);
@@ -937,6 +999,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_what_waits_makes_room_for_the_step),
         cmocka_unit_test(test_a_step_that_is_given_up),
         cmocka_unit_test(test_resize),
+        cmocka_unit_test(test_what_is_held_stays_home),
         cmocka_unit_test(test_classes_share_nothing),
         cmocka_unit_test(test_uses_are_told_in_tokens),
         cmocka_unit_test(test_every_state_of_small_worlds),

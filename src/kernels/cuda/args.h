@@ -225,6 +225,20 @@ TUG_ON_BOTH int64_t tug_cuda_max_tiles(int64_t n_pair, int64_t n_expert, int64_t
     return experts + n_pair / tile;
 }
 
+/* silu(gate) * up of the pairs whose expert is here, sorted in tiles of TUG_CUDA_GEMM_TOKENS;
+ * other rows are not touched. */
+typedef struct tug_cuda_pair_hidden {
+    void *
+        act; /* (n_pair,) rows of tug_cuda_act_bytes(n), aligned, n % 32 == 0; or NULL: the
+                  floats replace `up` */
+    const float *gate;                     /* (n_pair, n) */
+    float *up;                             /* (n_pair, n) */
+    const void *const *slots;              /* any of the experts' tables */
+    const int32_t *tiles, *first, *sorted; /* of tug_cuda_sort */
+    int32_t n, n_pair, n_expert;
+    int32_t digits; /* 1 or 2 */
+} tug_cuda_pair_hidden;
+
 /* y[t] = sum over i of weights[p] * yp[p], in order, of experts that are here. */
 typedef struct tug_cuda_combine {
     float *y;             /* (n_tok, n) */

@@ -163,6 +163,12 @@ tug_cuda_launch tug_cuda_on_gemm(const tug_cuda_gemm *a, tug_type type) {
                  (uint32_t)n_tiles, 256);
 }
 
+tug_cuda_launch tug_cuda_on_pair_hidden(const tug_cuda_pair_hidden *a) {
+    const int64_t n_tiles =
+        tug_cuda_max_tiles(a->n_pair, a->n_expert, TUG_CUDA_GEMM_TOKENS);
+    return shape("tug_pair_hidden", (uint32_t)n_tiles, ceil_div(a->n, 256), 256);
+}
+
 tug_cuda_launch tug_cuda_on_combine(const tug_cuda_combine *a) {
     return shape("tug_combine", (uint32_t)a->n_tok, ceil_div(a->n, 256), 256);
 }

@@ -41,6 +41,7 @@ tug_cuda_launch tug_cuda_on_sort_count(const tug_cuda_sort *a);
 tug_cuda_launch tug_cuda_on_sort_plan(const tug_cuda_sort *a);
 tug_cuda_launch tug_cuda_on_sort_place(const tug_cuda_sort *a);
 tug_cuda_launch tug_cuda_on_gemm(const tug_cuda_gemm *a, tug_type type);
+tug_cuda_launch tug_cuda_on_pair_hidden(const tug_cuda_pair_hidden *a);
 tug_cuda_launch tug_cuda_on_combine(const tug_cuda_combine *a);
 
 /* Of a type that packs. */

@@ -97,6 +97,25 @@ TUG_KERNEL(tug_quantize, tug_cuda_quantize, 256) {
     put_digits(act, x, i, a.n, a.digits);
 }
 
+// Block (256,), grid (tug_cuda_max_tiles, ceil(n / 256)).
+TUG_KERNEL(tug_pair_hidden, tug_cuda_pair_hidden, 256) {
+    if ((int)blockIdx.x >= a.tiles[0]) return;
+    const int e = a.tiles[1 + 2 * blockIdx.x], first = a.tiles[2 + 2 * blockIdx.x];
+    const int i = blockIdx.y * blockDim.x + threadIdx.x;
+    if (!a.slots[e] || i >= a.n) return; // whole warps, where digits are wanted
+    const int end = min(first + TUG_CUDA_GEMM_TOKENS, a.first[e + 1]);
+    for (int at = first; at < end; at++) {
+        const int64_t row = a.sorted[at];
+        const float h = silu(a.gate[row * a.n + i]) * a.up[row * a.n + i];
+        if (a.act) {
+            uint8_t *const act = (uint8_t *)a.act + row * tug_cuda_act_bytes(a.n);
+            put_digits(act, h, i, a.n, a.digits);
+        } else {
+            a.up[row * a.n + i] = h;
+        }
+    }
+}
+
 // Block (256,), grid (n_tok, ceil(n / 256)).
 TUG_KERNEL(tug_expert_finish, tug_cuda_expert_finish, 256) {
     __shared__ float scratch[WARP];

@@ -18,17 +18,15 @@ import random
 import resource
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from tug_server import MODEL, Server, run_tests  # noqa: E402
+from tug_server import MODEL, SANITIZED, Server, run_tests, small_model  # noqa: E402
 
 FULL = "--full" in sys.argv
-SANITIZED = any(s in os.environ.get("TUG", "") for s in ("asan", "tsan"))
 N_THREADS = 4
 WORDS = ["add", "list", "file", "test", "main", "read", "write", "loop"]
 # Growth that is left to the allocator's habits, which are those of small blocks only:
@@ -144,17 +142,6 @@ def client(port, seed, n):
             wrong.append((answer.status, text[-200:]))
     c.close()
     return wrong
-
-
-def small_model(folder):
-    """Under a sanitizer kernels take ten times as long, and it is the server that is loaded here."""
-    path = os.path.join(folder, "small.gguf")
-    subprocess.run([os.environ.get("TUG", "build/tug"), "synth", "-o", path, "--like", "tiny", "--quant", "Q8_0",
-                    "--layers", "4", "--experts", "2", "--experts-used", "1", "--dim", "64", "--heads", "1",
-                    "--kv-heads", "1", "--head-dim", "32", "--delta-k-heads", "1", "--delta-v-heads", "1",
-                    "--expert-dim", "32", "--shared-dim", "32", "--vocab-size", "1024"],
-                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return path
 
 
 def ask_many(s, n, seed):

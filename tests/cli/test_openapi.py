@@ -9,9 +9,10 @@ import json
 import os
 import re
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
-from tug_server import ROOT, Server, run_tests  # noqa: E402
+from tug_server import MODEL, ROOT, SANITIZED, Server, run_tests, small_model  # noqa: E402
 
 with open(os.path.join(ROOT, "src/serve/openapi.json"), encoding="utf-8") as f:
     DOC = json.load(f)
@@ -273,8 +274,9 @@ def test_types_of_answers():
 
 def main():
     global server
-    with Server("-t", "1", "-c", "2048") as server:
-        return run_tests(globals(), sys.argv[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        with Server("-t", "1", "-c", "2048", model=small_model(folder) if SANITIZED else MODEL) as server:
+            return run_tests(globals(), sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ float tug_f16(uint16_t h) {
     if (exponent == 31) {
         f = mantissa ? NAN : INFINITY;
     } else if (exponent == 0) {
-        f = ldexpf((float)mantissa, -24);
+        f = (float)mantissa * 0x1p-24f;
     } else {
-        f = ldexpf((float)(mantissa + 1024), exponent - 25);
+        f = __uint_as_float((unsigned)(exponent + 112) << 23 | (unsigned)mantissa << 13);
     }
     return sign ? -f : f;
 }

@@ -19,7 +19,7 @@ passed=0
 failed=0
 
 # shellcheck disable=SC2046
-${CC:-cc} -O2 -g -D_GNU_SOURCE -Isrc -Iinclude -Itests -o "$work/many" \
+${CC:-cc} -O3 -flto -D_GNU_SOURCE -Isrc -Iinclude -Itests -o "$work/many" \
     tests/long/many_calls/many_calls.c tests/fuzz/fuzz_calls.c tests/support/call_log.c \
     $(ls src/calls/*.c src/json/*.c src/base/*.c) -lm -lpthread || {
     echo "fuzz_calls: 0 passed, 1 failed, 0 skipped"

@@ -221,6 +221,7 @@ def wrong(job, d, got):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a piece waits until the one before is confirmed
     replies = {}  # key -> (status, type, body)
 
     def do_POST(self):

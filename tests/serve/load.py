@@ -18,19 +18,17 @@ import random
 import resource
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from tug_server import MODEL, Server, run_tests  # noqa: E402
+from tug_server import MODEL, SANITIZED, Server, run_tests, small_model  # noqa: E402
 
 FULL = "--full" in sys.argv
-SANITIZED = any(s in os.environ.get("TUG", "") for s in ("asan", "tsan"))
 N_THREADS = 4
-ROUNDS = 50 if FULL else 5
+ROUNDS = 50 if FULL else 1 if SANITIZED else 5
 SETTLING = 24  # conversations, more than "--cache-ram" below keeps
 WORDS = ["add", "list", "file", "test", "main", "read", "write", "loop"]
 # Growth that is left to the allocator's habits, which are those of small blocks only:
@@ -146,17 +144,6 @@ def client(port, seed, n):
     return wrong
 
 
-def small_model(folder):
-    """Under a sanitizer kernels take ten times as long, and it is the server that is loaded here."""
-    path = os.path.join(folder, "small.gguf")
-    subprocess.run([os.environ.get("TUG", "build/tug"), "synth", "-o", path, "--like", "tiny", "--quant", "Q8_0",
-                    "--layers", "4", "--experts", "2", "--experts-used", "1", "--dim", "64", "--heads", "1",
-                    "--kv-heads", "1", "--head-dim", "32", "--delta-k-heads", "1", "--delta-v-heads", "1",
-                    "--expert-dim", "32", "--shared-dim", "32", "--vocab-size", "1024"],
-                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return path
-
-
 def ask_many(s, n, seed):
     with concurrent.futures.ThreadPoolExecutor(N_THREADS) as pool:
         jobs = [pool.submit(client, s.port, seed + i, n // N_THREADS) for i in range(N_THREADS)]
@@ -201,7 +188,7 @@ def test_requests():
             seen.append((time.monotonic() - start, beside_cache(s)))
         seconds, growth = seen[-1][0], seen[-1][1] - before
         half = seen[ROUNDS // 2:]
-        a_second, fifth = slope(half), ROUNDS // 5
+        a_second, fifth = slope(half), max(1, ROUNDS // 5)
         fifths = [sum(m - before for _, m in seen[i:i + fifth]) / fifth / 1024 for i in range(1, ROUNDS + 1, fifth)]
         print(f"{n} requests, {n / seconds:.0f} a second; memory {growth / 1024:+.0f} KiB at {before >> 20} MiB, "
               f"second half {a_second * seconds / n:+.1f} bytes a request, {a_second * 3600 / (1 << 20):+.1f} MiB/h, "

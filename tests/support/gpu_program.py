@@ -5,7 +5,8 @@ import subprocess
 
 BUILD = os.path.dirname(os.path.abspath(os.environ.get("TUG", "build/tug")))
 TUG = os.path.join(BUILD, "tests/tug-gpu")
-DRIVER = os.path.join(BUILD, "tests/cuda_emu")
+# TSan's is the plain one, as in the Makefile.
+DRIVER = os.path.join(BUILD.removesuffix("-tsan"), "tests/cuda_emu")
 MODEL = "models/tug-tiny-coder-q8_0.gguf"
 PROMPT = "def reverse(s):"
 

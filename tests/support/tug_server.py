@@ -15,6 +15,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MODEL = os.path.join(ROOT, "models", "tug-tiny-coder-q8_0.gguf")
+SANITIZED = any(s in os.environ.get("TUG", "") for s in ("asan", "tsan"))
 
 
 class Answer:
@@ -123,6 +124,17 @@ class Server:
 
     def status(self):
         return self.get("/status").json()
+
+
+def small_model(folder):
+    """For tests of the server under a sanitizer, where kernels take ten times as long."""
+    path = os.path.join(folder, "small.gguf")
+    subprocess.run([os.environ.get("TUG", "build/tug"), "synth", "-o", path, "--like", "tiny", "--quant", "Q8_0",
+                    "--layers", "4", "--experts", "2", "--experts-used", "1", "--dim", "64", "--heads", "1",
+                    "--kv-heads", "1", "--head-dim", "32", "--delta-k-heads", "1", "--delta-v-heads", "1",
+                    "--expert-dim", "32", "--shared-dim", "32", "--vocab-size", "1024"],
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return path
 
 
 def run_tests(names, argv):

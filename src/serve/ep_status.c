@@ -289,6 +289,7 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
     (void)pthread_mutex_unlock(&s->lock);
     const tug_totals *t = &p.totals;
     const tug_prompt_cache_stats *c = &p.cache;
+    const tug_replay_stats turns = tug_replay_get_stats(s->replay);
     const struct {
         const char *name, *type, *help;
         double value;
@@ -350,6 +351,9 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
          p.gpu.expert_in_bytes},
         {"cache_bytes", "gauge", "bytes of their state",
          (double)(c->kv_bytes + c->recurrent_bytes + c->mark_bytes)},
+        {"replay_turns", "gauge", "finished turns whose tokens are known",
+         (double)turns.n_turns},
+        {"replay_bytes", "gauge", "bytes of these", (double)turns.n_bytes},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         metric(&out, rows[i].name, rows[i].type, rows[i].help, rows[i].value);

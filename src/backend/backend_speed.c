@@ -23,9 +23,16 @@ enum {
     RUNS = 5
 };
 
+/* Seconds after which no further run of a kind begins; the first one always counts. */
+#define BUDGET 0.5
+
 static int ascending(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
+}
+
+static bool another(int run, double start) {
+    return run < 1 || (run < RUNS && tug_now() - start < BUDGET);
 }
 
 static double median(double *seconds, int n) {
@@ -85,12 +92,13 @@ static double make_matrix(tug_backend *be, tug_weight *w, uint8_t *to, uint8_t *
         memcpy(to, file, w->mat_bytes);
         return 0.0;
     }
-    for (int i = -1; i < RUNS; i++) { /* pages that were never touched cost more */
+    int n = -1; /* pages that were never touched cost more */
+    for (const double begin = tug_now(); another(n, begin); n++) {
         const double start = tug_now();
         tug_backend_pack(be, w->type, w->row_bytes, w->n_rows, to, file);
-        if (i >= 0) seconds[i] = fmax(tug_now() - start, 1e-9);
+        if (n >= 0) seconds[n] = fmax(tug_now() - start, 1e-9);
     }
-    return median(seconds, RUNS);
+    return median(seconds, n);
 }
 
 /* ---- products and experts --------------------------------------------------------------- */
@@ -145,12 +153,13 @@ static tug_status open_bench(bench *b, tug_backend *be, size_t matrix_bytes,
 
 static double time_product(bench *b, const tug_proj *p, int64_t n_tok) {
     double seconds[RUNS];
-    for (int i = -1; i < RUNS; i++) { /* the first one wakes threads and caches */
+    int n = -1; /* the first one wakes threads and caches */
+    for (const double begin = tug_now(); another(n, begin); n++) {
         const double start = tug_now();
         tug_op_project(b->be, p, 1, b->y, ROWS, b->x, n_tok);
-        if (i >= 0) seconds[i] = tug_now() - start;
+        if (n >= 0) seconds[n] = tug_now() - start;
     }
-    return median(seconds, RUNS);
+    return median(seconds, n);
 }
 
 static void products(bench *b, tug_type type, tug_product_speed *out) {
@@ -206,19 +215,34 @@ static tug_status time_layer(bench *b, layer *l, int n_tok, double *seconds,
     return s;
 }
 
+/* The first numbers of tokens of a run, as many as there is time for. */
+static tug_status time_points(bench *b, layer *l, const int *n_tok, double *seconds,
+                              int *n_points, tug_err *err) {
+    const double start = tug_now();
+    for (int i = 0; i < *n_points; i++) {
+        TUG_TRY(time_layer(b, l, n_tok[i], &seconds[i], err));
+        if (tug_now() - start > 2 * BUDGET) *n_points = i + 1;
+    }
+    return TUG_OK;
+}
+
 static tug_status experts(bench *b, tug_type type, tug_product_speed *out, tug_err *err) {
     static const int n_tok[TUG_EXPERT_POINTS] = TUG_EXPERT_TOKENS;
     static const double weights = (double)N_EXPERT * 3 * EXPERT_DIM * DIM;
-    double seconds[TUG_EXPERT_POINTS][RUNS];
+    double seconds[RUNS][TUG_EXPERT_POINTS], one[RUNS];
     layer l = make_layers(b, type);
-    for (int run = 0; run < RUNS;
-         run++) { /* in turn: what disturbs lasts longer than one */
-        for (int i = 0; i < TUG_EXPERT_POINTS; i++) {
-            TUG_TRY(time_layer(b, &l, n_tok[i], &seconds[i][run], err));
-        }
+    int n = 0, n_points = TUG_EXPERT_POINTS;
+    /* in turn: what disturbs lasts longer than one */
+    for (const double begin = tug_now(); another(n, begin); n++) {
+        TUG_TRY(time_points(b, &l, n_tok, seconds[n], &n_points, err));
     }
-    for (int i = 0; i < TUG_EXPERT_POINTS; i++) {
-        out->expert_s[i] = median(seconds[i], RUNS) / weights;
+    for (int i = 0; i < n_points; i++) {
+        for (int run = 0; run < n; run++) one[run] = seconds[run][i];
+        out->expert_s[i] = median(one, n) / weights;
+    }
+    /* Who is so slow that time ran out multiplies all the time. */
+    for (int i = n_points; i < TUG_EXPERT_POINTS; i++) {
+        out->expert_s[i] = out->expert_s[i - 1] * n_tok[i] / n_tok[i - 1];
     }
     return TUG_OK;
 }
@@ -300,20 +324,21 @@ tug_status tug_backend_measure_mixers(tug_backend *be, tug_mixer_speed *out,
     delta_bench b = {0};
     const tug_status s = open_delta(&b, be, err);
     double delta[RUNS], norms[RUNS];
-    for (int i = -1; s == TUG_OK && i < RUNS; i++) {
+    int n = -1;
+    for (const double begin = tug_now(); s == TUG_OK && another(n, begin); n++) {
         const double start = tug_now();
         tug_op_delta(be, &DELTA, b.out, b.proj, DELTA_COLS, b.conv_w, b.norm, b.decay,
                      b.norm, &b.state, DELTA_TOKENS);
         const double middle = tug_now();
         tug_op_rmsnorm(be, b.out, b.proj, b.norm, DELTA_TOKENS, DIM, 1e-6f);
         tug_op_add(be, b.out, b.proj, DELTA_TOKENS, DIM);
-        if (i < 0) continue;
-        delta[i] = middle - start;
-        norms[i] = tug_now() - middle;
+        if (n < 0) continue;
+        delta[n] = middle - start;
+        norms[n] = tug_now() - middle;
     }
     if (s == TUG_OK) {
-        out->delta_macs_s = 3.0 * DELTA_TOKENS * STATE / median(delta, RUNS);
-        out->elements_s = 2.0 * DELTA_TOKENS * DIM / median(norms, RUNS);
+        out->delta_macs_s = 3.0 * DELTA_TOKENS * STATE / median(delta, n);
+        out->elements_s = 2.0 * DELTA_TOKENS * DIM / median(norms, n);
     }
     close_delta(&b);
     return s;

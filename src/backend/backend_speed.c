@@ -186,6 +186,7 @@ static layer make_layers(bench *b, tug_type type) {
                      .up = shape_of(type, EXPERT_DIM, DIM, N_EXPERT),
                      .down = shape_of(type, DIM, EXPERT_DIM, N_EXPERT)}};
     tug_weight *const parts[] = {&l.w.gate, &l.w.up, &l.w.down};
+    TUG_CHECK(b->n_bytes >= N_EXPERT * (2 * l.w.gate.mat_bytes + l.w.down.mat_bytes));
     for (int i = 0; i < 3; i++) {
         (void)make_matrix(b->be, parts[i], b->made, b->file);
         for (int e = 0; e < N_EXPERT; e++) {
@@ -252,7 +253,6 @@ tug_status tug_backend_measure_products(tug_backend *be, tug_type type, uint8_t 
                                         tug_err *err) {
     *out = (tug_product_speed){0};
     const size_t matrix = shape_of(type, ROWS, DIM, 1).mat_bytes;
-    TUG_CHECK(n_bytes / N_EXPERT >= matrix);
     bench b;
     tug_status s = open_bench(&b, be, matrix, err);
     b.memory = memory;

@@ -9,8 +9,8 @@
 #include "tug_profile.h"
 
 /* Products of a batch and experts, with weights of a type packed as a model's would be: about
- * 0.3 s.  The experts lie in `memory`, (n_bytes,), 64-byte aligned and overwritten; it should
- * be larger than any cache, since a model's experts come from memory, too. */
+ * 0.3 s.  The experts lie in `memory`, (n_bytes,), 64-byte aligned and overwritten: 128 MB or
+ * more, and more than any cache holds, since a model's experts come from memory, too. */
 TUG_NODISCARD tug_status tug_backend_measure_products(tug_backend *be, tug_type type,
                                                       uint8_t *memory, size_t n_bytes,
                                                       tug_product_speed *out,

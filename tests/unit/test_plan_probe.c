@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/backend_speed.h"
+#include "base/cpu.h"
 #include "base/sys.h"
 #include "fault/fault.h"
 #include "plan/plan_probe.h"
@@ -150,6 +152,23 @@ static void limits_without_a_model(void **state) {
     assert_int_equal(s, TUG_ENOMEM);
 }
 
+/* The largest type in the least memory. */
+static void products_in_little_memory(void **state) {
+    (void)state;
+    enum { BYTES = 128 << 20 };
+    tug_backend *be = NULL;
+    assert_int_equal(tug_backend_cpu_create(&be, tug_cpu_detect(), 2, &err), TUG_OK);
+    uint8_t *memory = tug_alloc_aligned(64, BYTES);
+    assert_non_null(memory);
+    tug_product_speed speed;
+    assert_int_equal(
+        tug_backend_measure_products(be, TUG_TYPE_Q8_0, memory, BYTES, &speed, &err),
+        TUG_OK);
+    for (int j = 0; j < TUG_EXPERT_POINTS; j++) assert_true(speed.expert_s[j] > 0.0);
+    tug_free(memory);
+    tug_backend_destroy(&be);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_that_is_there),
@@ -157,6 +176,7 @@ int main(void) {
         cmocka_unit_test(nothing_is_left),
         cmocka_unit_test(energy_counters),
         cmocka_unit_test(limits_without_a_model),
+        cmocka_unit_test(products_in_little_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,7 +47,8 @@ def rss(s):
 
 
 def metric(s, name):
-    return next(float(line.split()[1]) for line in s.get("/metrics").text().splitlines() if line.startswith(f"tug_{name} "))
+    lines = s.get("/metrics").text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"tug_{name} "))
 
 
 def beside_cache(s):

@@ -269,6 +269,12 @@ check-gpu-host: $(HOST_TESTS) $(EMU)/libcuda.so.1 $(B)/tests/tug-gpu
 	$(Q)TUG=$(B)/tug LD_LIBRARY_PATH=$(EMU) python3 tests/run.py --jobs 2 --timeout 1800 \
 	    $(if $(TOTALS),--totals $(TOTALS)) $(call first,%/test_gpu_model,$(HOST_TESTS)) $(GPU_CLI_TESTS)
 
+# The half of it that .ci/run has time for: no model's every placement, no programs.
+GPU_THREADS := $(filter-out %/test_gpu_model,$(HOST_TESTS))
+check-gpu-threads: $(GPU_THREADS) $(EMU)/libcuda.so.1
+	$(Q)LD_LIBRARY_PATH=$(EMU) python3 tests/run.py --jobs 2 --timeout 900 \
+	    $(if $(TOTALS),--totals $(TOTALS)) $(GPU_THREADS)
+
 check-races: gpu-tests
 	$(Q)LD_LIBRARY_PATH=$(EMU)/race TUG_EMU=order=reversed python3 tests/run.py --jobs 2 \
 	    $(if $(TOTALS),--totals $(TOTALS)) $(KERNEL_TESTS)
@@ -276,6 +282,6 @@ check-races: gpu-tests
 clean:
 	rm -rf build build-*
 
-.PHONY: all tests gpu-tests check check-gpu check-gpu-host check-races bench fuzz cuda emu clean
+.PHONY: all tests gpu-tests check check-gpu check-gpu-host check-gpu-threads check-races bench fuzz cuda emu clean
 .SECONDARY:
 -include $(shell find $(sort $(B) $(EMU)) -name '*.d' 2>/dev/null)

@@ -65,7 +65,8 @@ static tug_model *opened(int home, int staging, double link) {
     must(open_store(&m, home, staging, &err), &err);
     assert_int_equal(tug_model_get_info(m).n_experts_on_gpu, IN_VRAM);
     assert_int_equal(tug_cuda_of(m->be)->carrier.n, 8);
-    tug_cuda_of(m->be)->costs = tug_cuda_usual_costs; /* the emulated link's are no link's */
+    tug_cuda_of(m->be)->costs =
+        tug_cuda_usual_costs; /* the emulated link's are no link's */
     if (link > 0) tug_cuda_of(m->be)->costs.link_bytes_per_s = link;
     return m;
 }

@@ -11,10 +11,10 @@
  * So they are kept in coarse steps: two runs on one machine decide alike, unless a figure lies
  * between two steps.  SPDX-License-Identifier: MIT */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "backend/backend_cuda_impl.h"
+#include "backend/backend_speed.h"
 #include "base/sys.h"
 
 /* An RTX 5060 Ti behind PCIe 5 x8 and eight Zen 4 cores with DDR5-5600, estimated. */
@@ -92,11 +92,6 @@ static double time_layer(tug_backend *be, const tug_moe_weights *layer, int64_t 
     return s == TUG_OK ? tug_now() - start : 0.0;
 }
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double amount_of(const tug_moe_weights *w, bool macs) {
     double sum = 0.0;
     for (int i = 0; i < TUG_CUDA_MATRICES; i++) {
@@ -120,9 +115,7 @@ static double layers_speed(tug_backend *be, int64_t n_tok, bool macs, double mos
             (double)be->limits.n_expert_used * (macs ? (double)n_tok : 1.0);
         if (seconds > 0.0) speed[n++] = uses * amount_of(e->w, macs) / seconds;
     }
-    if (n == 0) return 0.0;
-    qsort(speed, (size_t)n, sizeof *speed, by_value);
-    return speed[n / 2];
+    return n > 0 ? tug_backend_median(speed, n) : 0.0;
 }
 
 /* Any numbers of the size that activations have. */

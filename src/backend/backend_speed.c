@@ -35,9 +35,10 @@ static bool another(int run, double start) {
     return run < 1 || (run < RUNS && tug_now() - start < BUDGET);
 }
 
-static double median(double *seconds, int n) {
-    qsort(seconds, (size_t)n, sizeof *seconds, ascending);
-    return seconds[n / 2];
+double tug_backend_median(double *x, int n) {
+    TUG_CHECK(n > 0);
+    qsort(x, (size_t)n, sizeof *x, ascending);
+    return x[n / 2];
 }
 
 /* ---- weights --------------------------------------------------------------------------- */
@@ -98,7 +99,7 @@ static double make_matrix(tug_backend *be, tug_weight *w, uint8_t *to, uint8_t *
         tug_backend_pack(be, w->type, w->row_bytes, w->n_rows, to, file);
         if (n >= 0) seconds[n] = fmax(tug_now() - start, 1e-9);
     }
-    return median(seconds, n);
+    return tug_backend_median(seconds, n);
 }
 
 /* ---- products and experts --------------------------------------------------------------- */
@@ -159,7 +160,7 @@ static double time_product(bench *b, const tug_proj *p, int64_t n_tok) {
         tug_op_project(b->be, p, 1, b->y, ROWS, b->x, n_tok);
         if (n >= 0) seconds[n] = tug_now() - start;
     }
-    return median(seconds, n);
+    return tug_backend_median(seconds, n);
 }
 
 static void products(bench *b, tug_type type, tug_product_speed *out) {
@@ -239,7 +240,7 @@ static tug_status experts(bench *b, tug_type type, tug_product_speed *out, tug_e
     }
     for (int i = 0; i < n_points; i++) {
         for (int run = 0; run < n; run++) one[run] = seconds[run][i];
-        out->expert_s[i] = median(one, n) / weights;
+        out->expert_s[i] = tug_backend_median(one, n) / weights;
     }
     /* Who is so slow that time ran out multiplies all the time. */
     for (int i = n_points; i < TUG_EXPERT_POINTS; i++) {
@@ -337,8 +338,8 @@ tug_status tug_backend_measure_mixers(tug_backend *be, tug_mixer_speed *out,
         norms[n] = tug_now() - middle;
     }
     if (s == TUG_OK) {
-        out->delta_macs_s = 3.0 * DELTA_TOKENS * STATE / median(delta, n);
-        out->elements_s = 2.0 * DELTA_TOKENS * DIM / median(norms, n);
+        out->delta_macs_s = 3.0 * DELTA_TOKENS * STATE / tug_backend_median(delta, n);
+        out->elements_s = 2.0 * DELTA_TOKENS * DIM / tug_backend_median(norms, n);
     }
     close_delta(&b);
     return s;

@@ -20,4 +20,7 @@ TUG_NODISCARD tug_status tug_backend_measure_products(tug_backend *be, tug_type 
 TUG_NODISCARD tug_status tug_backend_measure_mixers(tug_backend *be, tug_mixer_speed *out,
                                                     tug_err *err);
 
+/* The middle one of x (n > 0,), of two the larger; sorts x. */
+double tug_backend_median(double *x, int n);
+
 #endif

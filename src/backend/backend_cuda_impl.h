@@ -9,7 +9,7 @@
 #include "backend/backend_cuda_carrier.h"
 #include "backend/backend_impl.h"
 #include "kernels/cuda/launch.h"
-#include "policy/expert_policy.h"
+#include "policy/expert_forecast.h"
 
 /* Up to so many tokens go by the kernels of decode: matrix times vector. */
 #define TUG_CUDA_FEW_TOKENS 16
@@ -105,7 +105,7 @@ typedef struct tug_cuda_costs {
     double host_bytes_per_s;   /* at which the CPU reads weights */
     double host_macs_per_s;    /* at which it multiplies when it has read them */
     double device_bytes_per_s; /* at which the device reads weights */
-    double newcomer_margin;    /* by which a newcomer's score has to be higher */
+    double newcomer_margin;    /* by which a newcomer's forecast has to be higher */
     double answer_tokens;      /* for which the contents after a prompt are chosen */
 } tug_cuda_costs;
 extern const tug_cuda_costs tug_cuda_usual_costs;
@@ -113,8 +113,9 @@ extern const tug_cuda_costs tug_cuda_usual_costs;
 /* The experts of all layers. */
 typedef struct tug_cuda_cache {
     tug_cuda_experts *first; /* borrowed list */
-    tug_cuda_experts *next;  /* whose turn it is to get a newcomer; NULL: the first */
+    int n_layer;             /* that were ever in it */
     bool seed;               /* a prompt went by since the contents were chosen */
+    tug_expert_forecast forecast;
     tug_cuda_slot_stats stats;
 } tug_cuda_cache;
 
@@ -147,14 +148,16 @@ typedef struct tug_cuda {
     tug_cuda_crossing crossing; /* its events are the carrier's */
 } tug_cuda;
 
-/* A newcomer and the slot that it deserves more than who is there. */
+/* A newcomer and the slot that it deserves more than who is there, by so much of the tokens
+ * to come. */
 typedef struct tug_cuda_wish {
     int expert, slot;
+    double gain;
 } tug_cuda_wish;
 enum { TUG_CUDA_WISHES = 2 }; /* of a layer in a pass */
 
 typedef struct tug_cuda_ranked {
-    double share; /* of tokens that use it */
+    double rate; /* forecast: the share of tokens that will use it */
     int expert, slot;
 } tug_cuda_ranked;
 
@@ -172,7 +175,9 @@ struct tug_cuda_experts {
     /* What the policy knows. */
     tug_expert_use *use; /* owned, (n_expert,) */
     uint32_t now;        /* tokens so far */
-    int32_t *counts;     /* owned, (n_expert,): of a batch */
+    int32_t *counts;     /* owned, (n_expert,): zero between batches */
+    int32_t *who;        /* owned, (n_expert,): scratch: who is used in a batch, */
+    int32_t *times;      /* owned, (n_expert,): scratch: and how often */
     tug_cuda_wish wish[TUG_CUDA_WISHES];
     int n_wish;
     tug_cuda_ranked *ranked;       /* owned, (n_expert,): scratch of seeding */

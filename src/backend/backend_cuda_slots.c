@@ -15,10 +15,9 @@
  *               file's rows in the slot, then the entry is published
  * Nobody waits: until it has landed the CPU computes both, as it does all that are not here.
  *
- * POLICY  tug_expert_policy "blend" says how much an expert deserves a slot: a count that
- * fades plus how recent its last use is.  A newcomer needs a score that is higher by a margin,
- * so that a single use does not move 1.5 MB; and against the more used half of the slots it
- * needs a higher count as well, so that a burst of others does not push out the habit.
+ * POLICY  A forecast says which share of the tokens to come will use an expert
+ * (expert_forecast.h).  A newcomer's has to be higher by a margin, so that 1.5 MB do not move
+ * for nothing; of all layers' wishes those that gain most depart, as many as the link takes.
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 #include <string.h>
@@ -75,8 +74,11 @@ static bool alloc_lists(tug_cuda_experts *e) {
     e->in_slot = tug_alloc_array(n, sizeof *e->in_slot);
     e->use = tug_alloc_zero(n * sizeof *e->use);
     e->counts = tug_alloc_zero(n * sizeof *e->counts);
+    e->who = tug_alloc_array(n, sizeof *e->who);
+    e->times = tug_alloc_array(n, sizeof *e->times);
     e->ranked = tug_alloc_array(n, sizeof *e->ranked);
-    return e->here && e->coming && e->in_slot && e->use && e->counts && e->ranked;
+    return e->here && e->coming && e->in_slot && e->use && e->counts && e->who &&
+           e->times && e->ranked;
 }
 
 tug_status tug_cuda_experts_create(tug_backend *be, tug_moe_weights *w, int n,
@@ -93,6 +95,7 @@ tug_status tug_cuda_experts_create(tug_backend *be, tug_moe_weights *w, int n,
                                 .stride = tug_cuda_expert_bytes(w),
                                 .next = cache->first};
         cache->first = e;
+        tug_expert_forecast_init(&cache->forecast, ++cache->n_layer, e->n_expert);
     }
     if (!e || !table || !alloc_lists(e)) {
         s = TUG_FAIL(err, TUG_ENOMEM, "out of memory for the table of experts");
@@ -115,7 +118,6 @@ void tug_cuda_experts_destroy(tug_backend *be, tug_cuda_experts **experts) {
     tug_cuda_experts **link = &cache->first;
     while (*link != e) link = &(*link)->next;
     *link = e->next;
-    cache->next = NULL;
     tug_backend_free(be, e->bytes, (size_t)e->n_slot * e->stride);
     tug_backend_free(be, e->tables, table_bytes(e->w));
     tug_free(e->here);
@@ -123,6 +125,8 @@ void tug_cuda_experts_destroy(tug_backend *be, tug_cuda_experts **experts) {
     tug_free(e->in_slot);
     tug_free(e->use);
     tug_free(e->counts);
+    tug_free(e->who);
+    tug_free(e->times);
     tug_free(e->ranked);
     tug_free(e);
     *experts = NULL;
@@ -134,92 +138,86 @@ tug_cuda_slot_stats tug_backend_gpu_slots(const tug_backend *be) {
 
 /* ---- policy ------------------------------------------------------------------------------------ */
 
-static double score(const tug_cuda_experts *e, int expert) {
-    return tug_expert_policy_at(0)->score(&e->use[expert], e->now);
+static double rate(const tug_cuda_cache *cache, const tug_cuda_experts *e, int expert) {
+    return tug_expert_forecast_rate(&cache->forecast, &e->use[expert], e->now);
 }
 
-static double share(const tug_cuda_experts *e, int expert) {
-    return tug_expert_share(&e->use[expert], e->now);
+static void count_hits(tug_cuda_cache *cache, const tug_cuda_experts *e,
+                       const int32_t *ids, int64_t n_pair) {
+    uint64_t hits = 0;
+    for (int64_t p = 0; p < n_pair; p++) hits += e->here[ids[p]];
+    cache->stats.hits += hits;
+    cache->stats.misses += (uint64_t)n_pair - hits;
 }
 
 static void count_uses(tug_cuda_cache *cache, tug_cuda_experts *e, const int32_t *ids,
                        int64_t n_tok, int n_used) {
     const int64_t n_pair = n_tok * n_used;
+    int n = 0;
     e->now += (uint32_t)n_tok;
     for (int64_t p = 0; p < n_pair; p++) {
-        e->counts[ids[p]]++;
-        if (e->here[ids[p]]) cache->stats.hits++;
+        if (e->counts[ids[p]]++ == 0) e->who[n++] = ids[p];
     }
-    for (int64_t p = 0; p < n_pair; p++) {
-        int32_t *count = &e->counts[ids[p]];
-        if (*count == 0) continue; /* told already */
-        tug_expert_policy_at(0)->use(&e->use[ids[p]], e->now, *count, (int)n_tok);
-        *count = 0;
+    for (int i = 0; i < n; i++) {
+        e->times[i] = e->counts[e->who[i]];
+        e->counts[e->who[i]] = 0;
     }
+    const tug_expert_step step = {.experts = e->who,
+                                  .counts = e->times,
+                                  .n = n,
+                                  .n_tok = (int)n_tok,
+                                  .n_expert = e->n_expert,
+                                  .now = e->now};
+    tug_expert_forecast_step(&cache->forecast, e->use, &step);
 }
 
-/* The slot of the lowest score that no wish has taken; -1: there is none. */
-static int coldest_slot(const tug_cuda_experts *e) {
+/* The slot of the lowest rate that no wish has taken; -1: there is none. */
+static int coldest_slot(const tug_cuda_cache *cache, const tug_cuda_experts *e,
+                        double *lowest) {
     int coldest = -1;
-    double lowest = 0;
     for (int s = 0; s < e->n_slot; s++) {
         if (e->in_slot[s] < 0 || (e->n_wish > 0 && e->wish[0].slot == s)) continue;
-        const double x = score(e, e->in_slot[s]);
-        if (coldest >= 0 && x >= lowest) continue;
+        const double x = rate(cache, e, e->in_slot[s]);
+        if (coldest >= 0 && x >= *lowest) continue;
         coldest = s;
-        lowest = x;
+        *lowest = x;
     }
     return coldest;
 }
 
-/* Of those that were used now and have no slot, the one of the highest score; -1: none. */
-static int hottest_newcomer(const tug_cuda_experts *e, const int32_t *ids,
-                            int64_t n_pair) {
+/* Of those that were used now and have no slot, the one of the highest rate; -1: none. */
+static int hottest_newcomer(const tug_cuda_cache *cache, const tug_cuda_experts *e,
+                            const int32_t *ids, int64_t n_pair, double *highest) {
     int hottest = -1;
     for (int64_t p = 0; p < n_pair; p++) {
         const int x = ids[p];
         if (e->here[x] || e->coming[x]) continue;
         if (e->n_wish > 0 && e->wish[0].expert == x) continue;
-        if (hottest < 0 || score(e, x) > score(e, hottest)) hottest = x;
+        const double y = rate(cache, e, x);
+        if (hottest >= 0 && y <= *highest) continue;
+        hottest = x;
+        *highest = y;
     }
     return hottest;
-}
-
-static double mean_share(const tug_cuda_experts *e) {
-    double sum = 0;
-    int n = 0;
-    for (int s = 0; s < e->n_slot; s++) {
-        if (e->in_slot[s] < 0) continue;
-        sum += share(e, e->in_slot[s]);
-        n++;
-    }
-    return n > 0 ? sum / n : 0;
-}
-
-static bool deserves_more(const tug_cuda *c, const tug_cuda_experts *e, int newcomer,
-                          int old) {
-    if (score(e, newcomer) <= score(e, old) + c->costs.newcomer_margin) return false;
-    return share(e, old) <= mean_share(e) || share(e, newcomer) > share(e, old);
 }
 
 static void make_wishes(const tug_cuda *c, tug_cuda_experts *e, const int32_t *ids,
                         int64_t n_pair) {
     while (e->n_wish < TUG_CUDA_WISHES) {
-        const int newcomer = hottest_newcomer(e, ids, n_pair);
-        const int slot = newcomer < 0 ? -1 : coldest_slot(e);
-        if (slot < 0 || !deserves_more(c, e, newcomer, e->in_slot[slot])) return;
-        e->wish[e->n_wish++] = (tug_cuda_wish){newcomer, slot};
+        double highest = 0, lowest = 0;
+        const int newcomer = hottest_newcomer(&c->cache, e, ids, n_pair, &highest);
+        const int slot = newcomer < 0 ? -1 : coldest_slot(&c->cache, e, &lowest);
+        if (slot < 0 || highest - lowest <= c->costs.newcomer_margin) return;
+        e->wish[e->n_wish++] = (tug_cuda_wish){newcomer, slot, highest - lowest};
     }
 }
 
 void tug_cuda_slots_saw(tug_cuda *c, tug_cuda_experts *e, const int32_t *ids,
                         int64_t n_tok, int n_used) {
-    tug_cuda_slot_stats *stats = &c->cache.stats;
-    const uint64_t hits = stats->hits;
-    count_uses(&c->cache, e, ids, n_tok, n_used);
-    stats->misses += (uint64_t)(n_tok * n_used) - (stats->hits - hits);
+    count_hits(&c->cache, e, ids, n_tok * n_used);
     e->n_wish = 0;
     if (c->carrier.n == 0) return;
+    count_uses(&c->cache, e, ids, n_tok, n_used);
     if (n_tok > TUG_CUDA_FEW_TOKENS) {
         c->cache.seed = true;
     } else {
@@ -330,33 +328,33 @@ static void land(tug_cuda *c, int half, tug_cuda_editor *ed) {
 
 /* ---- after a prompt -------------------------------------------------------------------------- */
 
-static int by_share(const void *a, const void *b) {
+static int by_rate(const void *a, const void *b) {
     const tug_cuda_ranked *x = a, *y = b;
-    return x->share < y->share ? -1 : x->share > y->share ? 1 : x->expert - y->expert;
+    return x->rate < y->rate ? -1 : x->rate > y->rate ? 1 : x->expert - y->expert;
 }
 
 /* ranked <- who is here, coldest first; then who is not, coldest first; how many are here. */
-static int rank(tug_cuda_experts *e) {
+static int rank(const tug_cuda_cache *cache, tug_cuda_experts *e) {
     int n = 0, at = 0;
     for (int s = 0; s < e->n_slot; s++) {
         const int x = e->in_slot[s];
-        e->ranked[n++] = (tug_cuda_ranked){share(e, x), x, s};
+        e->ranked[n++] = (tug_cuda_ranked){rate(cache, e, x), x, s};
     }
     at = n;
     for (int x = 0; x < e->n_expert; x++) {
-        if (!e->here[x]) e->ranked[at++] = (tug_cuda_ranked){share(e, x), x, -1};
+        if (!e->here[x]) e->ranked[at++] = (tug_cuda_ranked){rate(cache, e, x), x, -1};
     }
     TUG_CHECK(at == e->n_expert);
-    qsort(e->ranked, (size_t)n, sizeof *e->ranked, by_share);
-    qsort(e->ranked + n, (size_t)(at - n), sizeof *e->ranked, by_share);
+    qsort(e->ranked, (size_t)n, sizeof *e->ranked, by_rate);
+    qsort(e->ranked + n, (size_t)(at - n), sizeof *e->ranked, by_rate);
     return n;
 }
 
 /* Does the answer gain more than the way costs?  By as many bytes as an expert has: it is
  * read by the device instead of the CPU as often as it is used more than the other. */
-static bool pays(const tug_cuda_costs *k, double more_share) {
+static bool pays(const tug_cuda_costs *k, double more) {
     const double saved = 1 / k->host_bytes_per_s - 1 / k->device_bytes_per_s;
-    return more_share * k->answer_tokens * saved > 1 / k->link_bytes_per_s;
+    return more * k->answer_tokens * saved > 1 / k->link_bytes_per_s;
 }
 
 static void wait_and_land(tug_cuda *c, int half, tug_cuda_editor *ed) {
@@ -380,11 +378,11 @@ static void seed(tug_cuda *c, tug_cuda_editor *ed) {
     boarding b = {.c = c};
     int half = 0;
     for (tug_cuda_experts *e = c->cache.first; e; e = e->next) {
-        const int n_here = rank(e);
+        const int n_here = rank(&c->cache, e);
         for (int i = 0; i < n_here && i < e->n_expert - n_here; i++) {
             const tug_cuda_ranked *newcomer = &e->ranked[e->n_expert - 1 - i];
             const tug_cuda_ranked *old = &e->ranked[i];
-            if (!pays(&c->costs, newcomer->share - old->share)) break;
+            if (!pays(&c->costs, newcomer->rate - old->rate)) break;
             board(&b, e, newcomer->expert, old->slot);
             if (is_full(&b)) next_half(&b, &half, ed);
         }
@@ -395,17 +393,28 @@ static void seed(tug_cuda *c, tug_cuda_editor *ed) {
 
 /* ---- between passes ---------------------------------------------------------------------------- */
 
-/* Layers take turns: what does not fit now is wished again if it still matters. */
-static void board_wishes(boarding *b) {
-    tug_cuda_cache *cache = &b->c->cache;
-    tug_cuda_experts *e = cache->next ? cache->next : cache->first, *const start = e;
-    do {
-        for (int i = 0; i < e->n_wish && !is_full(b); i++) {
-            board(b, e, e->wish[i].expert, e->wish[i].slot);
+/* NULL: there is none. */
+static tug_cuda_wish *greatest_wish(const tug_cuda_cache *cache, tug_cuda_experts **of) {
+    tug_cuda_wish *greatest = NULL;
+    for (tug_cuda_experts *e = cache->first; e; e = e->next) {
+        for (int i = 0; i < e->n_wish; i++) {
+            tug_cuda_wish *w = &e->wish[i];
+            if (w->expert < 0 || (greatest && w->gain <= greatest->gain)) continue;
+            greatest = w;
+            *of = e;
         }
-        e = e->next ? e->next : cache->first;
-    } while (e != start && !is_full(b));
-    cache->next = e;
+    }
+    return greatest;
+}
+
+/* What does not fit now is wished again if it still matters. */
+static void board_wishes(boarding *b) {
+    tug_cuda_experts *e = NULL;
+    tug_cuda_wish *w;
+    while (!is_full(b) && (w = greatest_wish(&b->c->cache, &e)) != NULL) {
+        board(b, e, w->expert, w->slot);
+        w->expert = -1; /* granted, or impossible */
+    }
 }
 
 void tug_cuda_op_begin_pass(tug_backend *be, int64_t n_tok) {

@@ -74,7 +74,7 @@ static const char help[] =
     "  -n, --predict N           decode at most N tokens (default -1: until the end)\n"
     "\n"
     "replay (several files: one after the other, through the same cache)\n"
-    "      --policy NAME,...     blend, lru, lfu, pinned (default: all)\n"
+    "      --policy NAME,...     forecast, lru, lfu, pinned (default: all)\n"
     "      --slots N,...         homes of each layer (default: 1/16 to 3/4 of the "
     "experts)\n"
     "      --staging N           further slots, of all layers together (default: 2 "
@@ -103,7 +103,7 @@ static const char help[] =
     "\n"
     "examples\n"
     "  tug trace -m model.gguf -o code.trace -f main.c -n 200\n"
-    "  tug trace --replay code.trace --policy blend,lru --plot code.svg\n"
+    "  tug trace --replay code.trace --policy forecast,lru --plot code.svg\n"
     "  tug trace --synth -o long.trace -n 4000 && tug trace --replay long.trace\n";
 
 static tug_status set_count(int *out, const char *flag, const char *arg, int64_t most,

@@ -47,7 +47,6 @@ typedef struct layer_state {
 } layer_state;
 
 typedef struct expert_state {
-    tug_expert_use use;
     int slot; /* NOWHERE */
     tug_expert_state state;
     bool wanted; /* of this step, and not done: pinned as soon as it is loaded */
@@ -58,6 +57,8 @@ typedef struct expert_state {
 struct tug_expert_cache {
     int n_layer, n_expert, n_class;
     const tug_expert_policy *policy;
+    tug_expert_forecast forecast; /* the policy's */
+    tug_expert_use *uses;         /* owned, (n_layer, n_expert): what it knows */
     tug_expert_counters counters;
     pool *pools;           /* owned, (n_class,) */
     layer_state *layers;   /* owned, (n_layer,) */
@@ -71,6 +72,10 @@ struct tug_expert_cache {
     bool has_scores; /* of the layer's homes, which do not change within a step */
     double *scores;  /* owned, (n_expert,) */
 };
+
+static tug_expert_use *uses_of(const tug_expert_cache *c, int layer) {
+    return c->uses + (size_t)layer * (size_t)c->n_expert;
+}
 
 static expert_state *expert_at(const tug_expert_cache *c, int layer, int expert) {
     TUG_CHECK(layer >= 0 && layer < c->n_layer && expert >= 0 && expert < c->n_expert);
@@ -147,10 +152,11 @@ static bool allocate(tug_expert_cache *c, const tug_expert_cache_params *p) {
     c->experts = tug_alloc_zero(n_layer * n_expert * sizeof *c->experts);
     c->slots = tug_alloc_zero(total_slots(p) * sizeof *c->slots);
     c->homes = tug_alloc_zero(total_homes(p) * sizeof *c->homes);
+    c->uses = tug_alloc_zero(n_layer * n_expert * sizeof *c->uses);
     c->ids = tug_alloc_zero(n_expert * sizeof *c->ids);
     c->scores = tug_alloc_zero(n_expert * sizeof *c->scores);
-    return c->pools && c->layers && c->experts && c->slots && c->homes && c->ids &&
-           c->scores;
+    return c->pools && c->layers && c->experts && c->slots && c->homes && c->uses &&
+           c->ids && c->scores;
 }
 
 static void make_pools(tug_expert_cache *c, const tug_expert_cache_params *p) {
@@ -213,6 +219,7 @@ tug_status tug_expert_cache_create(tug_expert_cache **out,
     c->n_expert = p->n_expert;
     c->n_class = p->n_class;
     c->policy = p->policy;
+    tug_expert_forecast_init(&c->forecast, p->n_layer, p->n_expert);
     c->layer = NO_LAYER;
     make_pools(c, p);
     make_layers(c, p);
@@ -220,7 +227,7 @@ tug_status tug_expert_cache_create(tug_expert_cache **out,
         c->experts[i].slot = NOWHERE;
         if (!p->heat) continue;
         TUG_CHECK(p->heat[i] >= 0.0f);
-        c->experts[i].use.heat = p->heat[i];
+        c->uses[i].heat = p->heat[i];
     }
     *out = c;
     return TUG_OK;
@@ -234,6 +241,7 @@ void tug_expert_cache_destroy(tug_expert_cache **cache) {
     tug_free(c->experts);
     tug_free(c->slots);
     tug_free(c->homes);
+    tug_free(c->uses);
     tug_free(c->ids);
     tug_free(c->scores);
     tug_free(c);
@@ -310,10 +318,16 @@ void tug_expert_cache_begin(tug_expert_cache *c, int layer, const int32_t *exper
         TUG_CHECK(i == 0 || experts[i] > experts[i - 1]);
         TUG_CHECK(counts[i] >= 1 && counts[i] <= n_tok);
         expert_state *x = expert_at(c, layer, experts[i]);
-        c->policy->use(&x->use, l->clock, counts[i], (int)n_tok);
         want(c, layer, x);
         c->ids[i] = experts[i];
     }
+    const tug_expert_step step = {.experts = experts,
+                                  .counts = counts,
+                                  .n = n,
+                                  .n_tok = (int)n_tok,
+                                  .n_expert = c->n_expert,
+                                  .now = l->clock};
+    c->policy->step(&c->forecast, uses_of(c, layer), &step);
     release_ahead(c, layer);
     c->layer = layer;
     c->n = n;
@@ -398,13 +412,13 @@ static bool is_empty(const tug_expert_cache *c, int layer, int home) {
     return pool_of(c, layer)->slots[c->layers[layer].homes[home]].expert == NOBODY;
 }
 
-static expert_state *who_lives_at(const tug_expert_cache *c, int layer, int home) {
-    const slot_state *s = &pool_of(c, layer)->slots[c->layers[layer].homes[home]];
-    return expert_at(c, layer, s->expert);
+static int who_lives_at(const tug_expert_cache *c, int layer, int home) {
+    return pool_of(c, layer)->slots[c->layers[layer].homes[home]].expert;
 }
 
-static double score_of(const tug_expert_cache *c, int layer, const expert_state *x) {
-    return c->policy->score(&x->use, c->layers[layer].clock);
+static double score_of(const tug_expert_cache *c, int layer, int expert) {
+    return c->policy->score(&c->forecast, uses_of(c, layer) + expert,
+                            c->layers[layer].clock);
 }
 
 static void score_homes(tug_expert_cache *c, int layer) {
@@ -421,7 +435,7 @@ static int cheapest_home(const tug_expert_cache *c, int layer) {
     int best = NOWHERE;
     for (int h = 0; h < c->layers[layer].n_home; h++) {
         if (is_empty(c, layer, h)) return h;
-        const expert_state *x = who_lives_at(c, layer, h);
+        const expert_state *x = expert_at(c, layer, who_lives_at(c, layer, h));
         if (x->wanted || x->held || x->state != TUG_EXPERT_HOME) continue;
         if (best == NOWHERE || c->scores[h] < c->scores[best]) best = h;
     }
@@ -436,7 +450,7 @@ static void trade_places(tug_expert_cache *c, int layer, int home, expert_state 
     if (p->slots[theirs].expert == NOBODY) {
         move_slot(p, theirs, SLOT_FREE);
     } else {
-        linger(p, who_lives_at(c, layer, home));
+        linger(p, expert_at(c, layer, who_lives_at(c, layer, home)));
         c->counters.displaced++;
     }
     p->slots[theirs].home = NOWHERE;
@@ -453,7 +467,7 @@ void tug_expert_cache_done(tug_expert_cache *c, int layer, int expert) {
     x->wanted = false;
     if (x->state == TUG_EXPERT_HOME) return;
     if (!c->has_scores) score_homes(c, layer);
-    const double score = score_of(c, layer, x);
+    const double score = score_of(c, layer, expert);
     const int home = cheapest_home(c, layer);
     if (home == NOWHERE || (!is_empty(c, layer, home) && score <= c->scores[home])) {
         linger(pool_of(c, layer), x);

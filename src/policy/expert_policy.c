@@ -1,9 +1,7 @@
 /* expert_policy.c - see expert_policy.h.
  *
- * `blend` is the one the engine takes.  An expert's uses come in bursts (the text is about
- * something) on top of a habit (some experts are popular): a count that fades slowly knows
- * the habit and the subject, the time since the last use knows the burst.  Both alone are
- * here too, to be compared with.  SPDX-License-Identifier: MIT */
+ * `forecast` is the one the engine takes (expert_forecast.h); the classical ones are here to
+ * be compared with.  SPDX-License-Identifier: MIT */
 #include "policy/expert_policy.h"
 
 #include <math.h>
@@ -11,65 +9,68 @@
 
 #include "base/str.h"
 
-/* Tokens until a count is worth half.  This and what follows come from searches over
- * recorded and synthetic traces; the optimum is flat (docs/TRACE.md). */
-static const double HALF_LIFE = 32.0;
-
-/* A use just now is worth this many counts to `blend`, and half of it RECENT tokens later. */
-static const double RECENCY = 8.0, RECENT = 16.0;
-
 static double age(const tug_expert_use *u, uint32_t now) {
     return (double)(uint32_t)(now - u->last);
 }
+
+/* ---- lru --------------------------------------------------------------------------------- */
+
+static void lru_step(tug_expert_forecast *f, tug_expert_use *uses,
+                     const tug_expert_step *s) {
+    (void)f;
+    for (int i = 0; i < s->n; i++) uses[s->experts[i]].last = s->now;
+}
+
+static double lru_score(const tug_expert_forecast *f, const tug_expert_use *u,
+                        uint32_t now) {
+    (void)f;
+    return -age(u, now);
+}
+
+/* ---- lfu: a count that fades ------------------------------------------------------------- */
+
+static const double HALF_LIFE = 32.0; /* tokens until a count is worth half */
 
 static double faded(const tug_expert_use *u, uint32_t now) {
     return (double)u->heat * exp2(-age(u, now) / HALF_LIFE);
 }
 
-/* An expert that every token uses has a count of the sum of 1, f, f^2, ... */
-double tug_expert_share(const tug_expert_use *u, uint32_t now) {
-    return faded(u, now) * (1.0 - exp2(-1.0 / HALF_LIFE));
-}
-
-/* The `count` uses lie evenly among the step's tokens: each counts with the mean fade. */
-static void count_use(tug_expert_use *u, uint32_t now, int count, int n_tok) {
+/* The uses lie evenly among the step's tokens: each counts with the mean fade. */
+static void lfu_step(tug_expert_forecast *unused, tug_expert_use *uses,
+                     const tug_expert_step *s) {
+    (void)unused;
     const double f = exp2(-1.0 / HALF_LIFE);
-    const double mean = n_tok == 1 ? 1.0 : (1.0 - pow(f, n_tok)) / (n_tok * (1.0 - f));
-    u->heat = (float)(faded(u, now) + count * mean);
-    u->last = now;
+    const double mean =
+        s->n_tok == 1 ? 1.0 : (1.0 - pow(f, s->n_tok)) / (s->n_tok * (1.0 - f));
+    for (int i = 0; i < s->n; i++) {
+        tug_expert_use *u = &uses[s->experts[i]];
+        u->heat = (float)(faded(u, s->now) + s->counts[i] * mean);
+        u->last = s->now;
+    }
 }
 
-static double blend_score(const tug_expert_use *u, uint32_t now) {
-    return faded(u, now) + RECENCY / (1.0 + age(u, now) / RECENT);
-}
-
-static double lfu_score(const tug_expert_use *u, uint32_t now) {
+static double lfu_score(const tug_expert_forecast *f, const tug_expert_use *u,
+                        uint32_t now) {
+    (void)f;
     return faded(u, now);
 }
 
-static void lru_use(tug_expert_use *u, uint32_t now, int count, int n_tok) {
-    (void)count;
-    (void)n_tok;
-    u->last = now;
-}
-
-static double lru_score(const tug_expert_use *u, uint32_t now) {
-    return -age(u, now);
-}
+/* ---- pinned ------------------------------------------------------------------------------ */
 
 /* Heat comes from a profile and stays; those that have some never lose to the others, who
  * are as with `lru`. */
-static double pinned_score(const tug_expert_use *u, uint32_t now) {
-    return u->heat > 0.0f ? (double)u->heat : lru_score(u, now);
+static double pinned_score(const tug_expert_forecast *f, const tug_expert_use *u,
+                           uint32_t now) {
+    return u->heat > 0.0f ? (double)u->heat : lru_score(f, u, now);
 }
 
 /* ---- by name --------------------------------------------------------------------------- */
 
 static const tug_expert_policy policies[] = {
-    {"blend", false, count_use, blend_score},
-    {"lru", false, lru_use, lru_score},
-    {"lfu", false, count_use, lfu_score},
-    {"pinned", true, lru_use, pinned_score},
+    {"forecast", false, tug_expert_forecast_step, tug_expert_forecast_rate},
+    {"lru", false, lru_step, lru_score},
+    {"lfu", false, lfu_step, lfu_score},
+    {"pinned", true, lru_step, pinned_score},
 };
 
 int tug_expert_policy_count(void) {

@@ -12,26 +12,17 @@
 #include <stdint.h>
 
 #include "base/status.h"
-
-/* Of one expert of one layer; zero before its first use, but for heat from a profile. */
-typedef struct tug_expert_use {
-    float heat;    /* the policy's own */
-    uint32_t last; /* when it was last used: tokens of its layer until then; 0: never */
-} tug_expert_use;
+#include "policy/expert_forecast.h"
 
 typedef struct tug_expert_policy {
     const char *name; /* "lru", ... */
     bool pins;        /* heat is a profile's: > 0 for those who always stay */
-    /* It is used by `count` of the n_tok tokens of a step, the last of which is the layer's
-     * token number `now` (1, 2, ...). */
-    void (*use)(tug_expert_use *u, uint32_t now, int count, int n_tok);
-    /* How much it deserves a home now; never NaN.  now - last is right when 2^32 tokens
-     * have passed. */
-    double (*score)(const tug_expert_use *u, uint32_t now);
+    /* uses (n_expert,) of the layer; the forecast is of all layers, only `forecast` has it. */
+    void (*step)(tug_expert_forecast *f, tug_expert_use *uses, const tug_expert_step *s);
+    /* How much it deserves a home after token `now`; never NaN.  now - last is right when
+     * 2^32 tokens have passed. */
+    double (*score)(const tug_expert_forecast *f, const tug_expert_use *u, uint32_t now);
 } tug_expert_policy;
-
-/* For policies that count: the share of the layer's tokens that use it, of late; 0 .. 1. */
-double tug_expert_share(const tug_expert_use *u, uint32_t now);
 
 /* (tug_expert_policy_count(),); the first is the one the engine takes. */
 const tug_expert_policy *tug_expert_policy_at(int i);

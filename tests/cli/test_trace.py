@@ -92,8 +92,8 @@ def test_synth(folder):
         check("synth", code == 0 and out == b"" and "70 tokens in 51 batches" in err, err)
     data = [open(p, "rb").read() for p in (one, two, other)]
     check("a seed is one trace", data[0] == data[1] != data[2])
-    doc = replay(one, "--policy", "lru,blend", "--slots", "0,4,32", "--staging", "4")
-    check("policies and sizes", list(doc["policies"]) == ["lru", "blend"]
+    doc = replay(one, "--policy", "lru,forecast", "--slots", "0,4,32", "--staging", "4")
+    check("policies and sizes", list(doc["policies"]) == ["lru", "forecast"]
           and [at["slots"] for at in doc["policies"]["lru"]] == [0, 4, 32], doc)
     pinned = replay(one, "--policy", "pinned", "--pinned-share", "1", "--profile", other)
     check("a profile", list(pinned["policies"]) == ["pinned"])
@@ -139,8 +139,8 @@ def test_usage(folder):
     refused("replay of nothing", 2, "FILE...", "--replay")
     refused("replay and record", 2, "--replay reads traces", "--replay", "-o", path, "x")
     refused("json without replay", 2, "belong to --replay", *RECORD, "-o", path, "--json", "hi")
-    refused("no such policy", 2, "blend, lru", "--replay", "x", "--policy", "fifo")
-    refused("an empty policy", 2, "blend, lru", "--replay", "x", "--policy", "lru,")
+    refused("no such policy", 2, "forecast, lru", "--replay", "x", "--policy", "fifo")
+    refused("an empty policy", 2, "forecast, lru", "--replay", "x", "--policy", "lru,")
     refused("too many policies", 2, "at most", "--replay", "x", "--policy", ",".join(["lru"] * 9))
     for slots in ("", "3,2", "4,4", "x", "-1", ",".join(str(i) for i in range(40))):
         refused(f"slots {slots!r}", 2, "--slots", "--replay", "x", "--slots", slots)

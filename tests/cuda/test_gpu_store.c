@@ -365,7 +365,7 @@ static void test_ram_keeps_what_vram_has_not(void **state) {
     count_ram(m, &in_ram, &in_both);
     assert_int_equal(in_ram, home * n_layer);
     assert_int_equal(in_both, 0);
-    tug_cuda_of(m->be)->costs.newcomer_margin = 1;
+    tug_cuda_of(m->be)->costs.newcomer_margin = 0.1;
     for (int i = 0; i < 64; i++) {
         must(tug_session_append(s, &prompt[i % N_PROMPT], 1, &err), &err);
     }

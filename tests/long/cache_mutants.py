@@ -106,7 +106,8 @@ EXTRA = {"resize gives up what is being read":
            "int cheapest_ = cheapest_home(c, layer);"),
           ("give_up(c, layer, cheapest, moved, ud);", "give_up(c, layer, cheapest_, moved, ud);"),
           ("if (cheapest == NOWHERE)", "if (cheapest_ == NOWHERE)")]}
-BASE = ["src/policy/expert_policy.c", "src/base/sys.c", "src/base/status.c", "src/base/str.c"]
+BASE = ["src/policy/expert_policy.c", "src/policy/expert_forecast.c",
+        "src/base/sys.c", "src/base/status.c", "src/base/str.c"]
 
 
 def build(base, folder, text):

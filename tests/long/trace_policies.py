@@ -3,8 +3,8 @@
 
     TUG=build/tug tests/long/trace_policies.py [FOLDER]     (from the repository root)
 
-Traces of the trained tiny model (C, Python, a dialogue, tool calls; each token as a decode step)
-and made-up ones with 512 experts.  At every size the hit rate of `blend` must be at least 95 % of
+Traces of the trained tiny model (C, Python, a dialogue, tool calls; each token as a decode step),
+of a model of random weights, whose router remembers nothing, and made-up ones with 512 experts.  At every size the hit rate of `forecast` must be at least 95 % of
 the best of lru, lfu and pinned (which learns from another recorded trace, or, where there is none
 of the same model, from the very trace).  The same against Belady's
 bound minus ten points is asked where a policy that cannot see the future has a chance
@@ -88,6 +88,11 @@ def made_up(folder):
         path = os.path.join(folder, f"made-up-{seed}.trace")
         tug("trace", "--synth", "-o", path, "--layers", "6", "-n", n, "-s", seed)
         yield f"made up {seed}", path, 0.18
+    model, path = os.path.join(folder, "random.gguf"), os.path.join(folder, "random.trace")
+    tug("synth", "-o", model, "--layers", "4", "--dim", "256", "--experts", "256", "--experts-used", "8",
+        "--expert-dim", "256", "--seed", "3")
+    tug("trace", "-m", model, "-o", path, "--ids", "1,2,3", "-n", "500", "--temp", "1", "-s", "1")
+    yield "random weights", path, 0.18
     path = os.path.join(folder, "made-up-small.trace")
     tug("trace", "--synth", "-o", path, "--layers", "8", "--experts", "128", "--experts-used", "8", "-n", "1500")
     yield "made up, 8 of 128", path, 0.33
@@ -101,13 +106,13 @@ def judge(name, path, *args, bound_from):
     doc = json.loads(tug("trace", "--replay", path, "-b", "1", "--json", *args))
     curve = {k: [rates(at["decode"]) for at in v] for k, v in doc["policies"].items()}
     for i, at in enumerate(doc["bound"]):
-        ours, best = curve["blend"][i], max(curve[p][i] for p in PEERS)
+        ours, best = curve["forecast"][i], max(curve[p][i] for p in PEERS)
         share = at["slots"] / doc["n_expert"]
         check(f"{name}, {at['slots']} slots", ours >= 0.95 * best, f"{ours:.3f} < 95 % of {best:.3f}")
         goal = 0.95 * (rates(at["decode"]) - 0.10)
         if share >= bound_from:
             check(f"{name}, {at['slots']} slots, bound", ours >= goal, f"{ours:.3f} < {goal:.3f}")
-        print(f"{name:18} {at['slots']:4} slots {share:4.0%}  blend {ours:.3f}  peers {best:.3f}  "
+        print(f"{name:18} {at['slots']:4} slots {share:4.0%}  forecast {ours:.3f}  peers {best:.3f}  "
               f"bound {rates(at['decode']):.3f}{'' if ours >= goal else '  below 95 % of bound - 0.10'}")
 
 

@@ -20,17 +20,19 @@ enum { MAX_LAYER = 4, MAX_EXPERT = 8, MAX_WORLD = MAX_LAYER * MAX_EXPERT };
 
 /* ---- a world: the cache, and what it must be like, kept apart --------------------------- */
 
-static void no_use(tug_expert_use *u, uint32_t now, int count, int n_tok) {
-    (void)u, (void)now, (void)count, (void)n_tok;
+static void no_step(tug_expert_forecast *f, tug_expert_use *uses,
+                    const tug_expert_step *s) {
+    (void)f, (void)uses, (void)s;
 }
 
-static double heat_score(const tug_expert_use *u, uint32_t now) {
-    (void)now;
+static double heat_score(const tug_expert_forecast *f, const tug_expert_use *u,
+                         uint32_t now) {
+    (void)f, (void)now;
     return (double)u->heat;
 }
 
 /* Scores that never change: a state is then all that can matter. */
-static const tug_expert_policy fixed = {"fixed", false, no_use, heat_score};
+static const tug_expert_policy fixed = {"fixed", false, no_step, heat_score};
 
 typedef struct world {
     tug_expert_cache *c;
@@ -270,7 +272,7 @@ static double lowest_at_home(const world *w, const view *v, int layer, int but) 
         if (v->state[i] != TUG_EXPERT_HOME || w->wanted[i] || w->held[i] || i == but) {
             continue;
         }
-        const double s = score_of(w->c, layer, expert_at(w->c, layer, e));
+        const double s = score_of(w->c, layer, e);
         if (s < lowest) lowest = s;
     }
     return lowest;
@@ -289,7 +291,7 @@ static void op_done(world *w, int layer, int expert) {
     const int i = id_of(w, layer, expert);
     const view before = look(w);
     const double lowest = lowest_at_home(w, &before, layer, i);
-    const double mine = score_of(w->c, layer, expert_at(w->c, layer, expert));
+    const double mine = score_of(w->c, layer, expert);
     const bool full = n_at_home(w, &before, layer) == tug_expert_cache_home(w->c, layer);
     bool may[MAX_WORLD] = {false};
     w->wanted[i] = false;
@@ -306,7 +308,7 @@ static void op_done(world *w, int layer, int expert) {
         assert_int_equal(after.state[x], TUG_EXPERT_LINGERING);
         assert_int_equal(after.slot[x], before.slot[x]);
         assert_false(w->wanted[x] || w->held[x]);
-        assert_true(score_of(w->c, layer, expert_at(w->c, layer, e)) == lowest);
+        assert_true(score_of(w->c, layer, e) == lowest);
     }
     expect_only(w, &before, &after, may);
     assert_int_equal(after.slot[i], before.slot[i]);
@@ -351,7 +353,7 @@ static void on_moved(void *ud, int class, int slot, bool given_up, int layer,
     assert_int_equal(m->before->slot[i], slot);
     assert_int_equal(m->before->state[i], TUG_EXPERT_HOME);
     m->may[i] = true;
-    const double s = score_of(m->w->c, layer, expert_at(m->w->c, layer, expert));
+    const double s = score_of(m->w->c, layer, expert);
     if (s > m->highest_given) m->highest_given = s;
 }
 
@@ -632,8 +634,8 @@ static void test_uses_are_told_in_tokens(void **unused) {
     tug_expert_cache_end(w.c);
     tug_expert_cache_begin(w.c, 0, ids, counts, 1, 3);
     tug_expert_cache_end(w.c);
-    assert_int_equal(w.c->experts[1].use.last, 10);
-    assert_int_equal(w.c->experts[2].use.last, 7); /* absent, and known */
+    assert_int_equal(w.c->uses[1].last, 10);
+    assert_int_equal(w.c->uses[2].last, 7); /* absent, and known */
     tug_expert_cache_destroy(&w.c);
 }
 

@@ -180,7 +180,7 @@ struct tug_cuda_experts {
     int32_t *times;      /* owned, (n_expert,): scratch: and how often */
     tug_cuda_wish wish[TUG_CUDA_WISHES];
     int n_wish;
-    tug_cuda_ranked *ranked;       /* owned, (n_expert,): scratch of seeding */
+    tug_cuda_ranked *ranked;       /* owned, (n_expert,): scratch */
     struct tug_cuda_experts *next; /* of the list of all layers */
 };
 

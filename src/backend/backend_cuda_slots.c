@@ -171,16 +171,19 @@ static void count_uses(tug_cuda_cache *cache, tug_cuda_experts *e, const int32_t
     tug_expert_forecast_step(&cache->forecast, e->use, &step);
 }
 
+/* ranked[s].rate <- of who is in slot s. */
+static void rate_slots(const tug_cuda_cache *cache, tug_cuda_experts *e) {
+    for (int s = 0; s < e->n_slot; s++) {
+        if (e->in_slot[s] >= 0) e->ranked[s].rate = rate(cache, e, e->in_slot[s]);
+    }
+}
+
 /* The slot of the lowest rate that no wish has taken; -1: there is none. */
-static int coldest_slot(const tug_cuda_cache *cache, const tug_cuda_experts *e,
-                        double *lowest) {
+static int coldest_slot(const tug_cuda_experts *e) {
     int coldest = -1;
     for (int s = 0; s < e->n_slot; s++) {
         if (e->in_slot[s] < 0 || (e->n_wish > 0 && e->wish[0].slot == s)) continue;
-        const double x = rate(cache, e, e->in_slot[s]);
-        if (coldest >= 0 && x >= *lowest) continue;
-        coldest = s;
-        *lowest = x;
+        if (coldest < 0 || e->ranked[s].rate < e->ranked[coldest].rate) coldest = s;
     }
     return coldest;
 }
@@ -203,12 +206,15 @@ static int hottest_newcomer(const tug_cuda_cache *cache, const tug_cuda_experts 
 
 static void make_wishes(const tug_cuda *c, tug_cuda_experts *e, const int32_t *ids,
                         int64_t n_pair) {
+    rate_slots(&c->cache, e);
     while (e->n_wish < TUG_CUDA_WISHES) {
-        double highest = 0, lowest = 0;
+        double highest = 0;
         const int newcomer = hottest_newcomer(&c->cache, e, ids, n_pair, &highest);
-        const int slot = newcomer < 0 ? -1 : coldest_slot(&c->cache, e, &lowest);
-        if (slot < 0 || highest - lowest <= c->costs.newcomer_margin) return;
-        e->wish[e->n_wish++] = (tug_cuda_wish){newcomer, slot, highest - lowest};
+        const int slot = newcomer < 0 ? -1 : coldest_slot(e);
+        if (slot < 0) return;
+        const double gain = highest - e->ranked[slot].rate;
+        if (gain <= c->costs.newcomer_margin) return;
+        e->wish[e->n_wish++] = (tug_cuda_wish){newcomer, slot, gain};
     }
 }
 

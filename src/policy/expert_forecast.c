@@ -8,7 +8,8 @@
 enum { BRIEF, HABIT, RECENT, ALWAYS, N = TUG_FORECAST_TERMS };
 
 /* Tokens.  From a search over recorded and made-up routes; the optimum is flat. */
-static const double BRIEF_LIFE = 16.0, HABIT_LIFE = 128.0, RECENT_AGE = 2.0;
+enum { BRIEF_LIFE = 16, HABIT_LIFE = TUG_FORECAST_FADE };
+static const double RECENT_AGE = 2.0;
 static const double MEMORY = 200.0; /* of the evidence */
 
 /* What is believed at first, and against how much evidence: a sum of squares, to be
@@ -27,43 +28,59 @@ void tug_expert_forecast_init(tug_expert_forecast *f, int n_layer, int n_expert)
     *f = (tug_expert_forecast){.keep = exp2(-1.0 / (MEMORY * n_layer)),
                                .stride = all > ENOUGH ? (uint32_t)(all / ENOUGH) : 1};
     memcpy(f->weight, PRIOR, sizeof PRIOR);
+    for (int i = 0; i < TUG_FORECAST_FADE; i++) {
+        f->fade[i] = exp2f(-(float)i / TUG_FORECAST_FADE);
+    }
 }
 
 /* ---- what is known of an expert ---------------------------------------------------------- */
 
-static double age(uint32_t then, uint32_t now) {
-    return (double)(uint32_t)(now - then);
+static uint32_t age(uint32_t then, uint32_t now) {
+    return now - then;
 }
 
-/* Of a count, after so many tokens. */
-static double left(double tokens, double half_life) {
-    return (double)exp2f((float)(-tokens / half_life));
+/* 2^-n for n < 1023. */
+static double power_of_half(uint64_t n) {
+    const uint64_t bits = (1023 - n) << 52;
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* What is left of a count after so many tokens, 2^(-tokens / half_life): every slot is
+ * asked for it in every layer of every token. */
+static double left(const tug_expert_forecast *f, uint32_t tokens, int half_life) {
+    const uint64_t parts = (uint64_t)tokens * (unsigned)(TUG_FORECAST_FADE / half_life);
+    const uint64_t halvings = parts / TUG_FORECAST_FADE;
+    if (halvings > 1000) return 0.0;
+    return (double)f->fade[parts % TUG_FORECAST_FADE] * power_of_half(halvings);
 }
 
 /* An expert that every token uses has a count of the sum of 1, f, f^2, ... */
-static double share(double count, double half_life) {
+static double share(double count, int half_life) {
     return count * (1.0 - exp2(-1.0 / half_life));
 }
 
 /* The `count` uses lie evenly among the step's tokens: each counts with the mean fade. */
-static double added(const tug_expert_step *s, int count, double half_life) {
+static double added(const tug_expert_step *s, int count, int half_life) {
     if (s->n_tok == 1) return 1.0;
     const double f = exp2(-1.0 / half_life);
     return count * (1.0 - pow(f, s->n_tok)) / (s->n_tok * (1.0 - f));
 }
 
-static void terms(const tug_expert_use *u, uint32_t now, double x[N]) {
-    const double since = age(u->counted, now);
-    x[BRIEF] = share((double)u->brief * left(since, BRIEF_LIFE), BRIEF_LIFE);
-    x[HABIT] = share((double)u->heat * left(since, HABIT_LIFE), HABIT_LIFE);
-    x[RECENT] = 1.0 / (1.0 + age(u->last, now) / RECENT_AGE);
+static void terms(const tug_expert_forecast *f, const tug_expert_use *u, uint32_t now,
+                  double x[N]) {
+    const uint32_t since = age(u->counted, now);
+    x[BRIEF] = share((double)u->brief * left(f, since, BRIEF_LIFE), BRIEF_LIFE);
+    x[HABIT] = share((double)u->heat * left(f, since, HABIT_LIFE), HABIT_LIFE);
+    x[RECENT] = 1.0 / (1.0 + (double)age(u->last, now) / RECENT_AGE);
     x[ALWAYS] = 1.0;
 }
 
 double tug_expert_forecast_rate(const tug_expert_forecast *f, const tug_expert_use *u,
                                 uint32_t now) {
     double x[N], sum = 0;
-    terms(u, now, x);
+    terms(f, u, now, x);
     for (int i = 0; i < N; i++) sum += f->weight[i] * x[i];
     return sum;
 }
@@ -73,12 +90,13 @@ static uint32_t tokens_behind(const tug_expert_step *s, int count) {
     return (uint32_t)((s->n_tok - count) / (count + 1));
 }
 
-static void count_use(tug_expert_use *u, const tug_expert_step *s, int count) {
-    const double since = age(u->counted, s->now);
-    u->brief =
-        (float)((double)u->brief * left(since, BRIEF_LIFE) + added(s, count, BRIEF_LIFE));
-    u->heat =
-        (float)((double)u->heat * left(since, HABIT_LIFE) + added(s, count, HABIT_LIFE));
+static void count_use(const tug_expert_forecast *f, tug_expert_use *u,
+                      const tug_expert_step *s, int count) {
+    const uint32_t since = age(u->counted, s->now);
+    u->brief = (float)((double)u->brief * left(f, since, BRIEF_LIFE) +
+                       added(s, count, BRIEF_LIFE));
+    u->heat = (float)((double)u->heat * left(f, since, HABIT_LIFE) +
+                      added(s, count, HABIT_LIFE));
     u->counted = s->now;
     u->last = s->now - tokens_behind(s, count);
 }
@@ -95,14 +113,14 @@ static void learn(tug_expert_forecast *f, const tug_expert_use *uses,
         f->moment[i] *= f->keep;
     }
     for (uint32_t e = first; e < (uint32_t)s->n_expert; e += f->stride) {
-        terms(&uses[e], before, x);
+        terms(f, &uses[e], before, x);
         for (int i = 0; i < N; i++) {
             for (int j = 0; j <= i; j++) f->gram[i][j] += f->stride * x[i] * x[j];
         }
     }
     for (int k = 0; k < s->n; k++) {
         if ((uint32_t)s->experts[k] % f->stride != first) continue;
-        terms(&uses[s->experts[k]], before, x);
+        terms(f, &uses[s->experts[k]], before, x);
         const double rate = (double)s->counts[k] / s->n_tok;
         for (int i = 0; i < N; i++) f->moment[i] += f->stride * x[i] * rate;
     }
@@ -143,5 +161,5 @@ void tug_expert_forecast_step(tug_expert_forecast *f, tug_expert_use *uses,
         learn(f, uses, s);
         fit(f);
     }
-    for (int k = 0; k < s->n; k++) count_use(&uses[s->experts[k]], s, s->counts[k]);
+    for (int k = 0; k < s->n; k++) count_use(f, &uses[s->experts[k]], s, s->counts[k]);
 }

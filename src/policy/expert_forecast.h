@@ -34,13 +34,14 @@ typedef struct tug_expert_step {
     uint32_t now; /* tokens of the layer until now, these included */
 } tug_expert_step;
 
-enum { TUG_FORECAST_TERMS = 4 };
+enum { TUG_FORECAST_TERMS = 4, TUG_FORECAST_FADE = 128 };
 
 typedef struct tug_expert_forecast {
     double weight[TUG_FORECAST_TERMS];
     double gram[TUG_FORECAST_TERMS]
                [TUG_FORECAST_TERMS];   /* sum of x x^T, faded; lower half */
     double moment[TUG_FORECAST_TERMS]; /* sum of x y, faded */
+    float fade[TUG_FORECAST_FADE];     /* 2^(-i / TUG_FORECAST_FADE) */
     double keep;                       /* what a step of one layer leaves of them */
     uint32_t stride; /* of so many experts one is looked at, another one each step */
     uint32_t turn;   /* steps so far */

@@ -61,13 +61,6 @@ static double share(double count, int half_life) {
     return count * (1.0 - exp2(-1.0 / half_life));
 }
 
-/* The `count` uses lie evenly among the step's tokens: each counts with the mean fade. */
-static double added(const tug_expert_step *s, int count, int half_life) {
-    if (s->n_tok == 1) return 1.0;
-    const double f = exp2(-1.0 / half_life);
-    return count * (1.0 - pow(f, s->n_tok)) / (s->n_tok * (1.0 - f));
-}
-
 static void terms(const tug_expert_forecast *f, const tug_expert_use *u, uint32_t now,
                   double x[N]) {
     const uint32_t since = age(u->counted, now);
@@ -94,9 +87,9 @@ static void count_use(const tug_expert_forecast *f, tug_expert_use *u,
                       const tug_expert_step *s, int count) {
     const uint32_t since = age(u->counted, s->now);
     u->brief = (float)((double)u->brief * left(f, since, BRIEF_LIFE) +
-                       added(s, count, BRIEF_LIFE));
+                       tug_expert_added(s, count, BRIEF_LIFE));
     u->heat = (float)((double)u->heat * left(f, since, HABIT_LIFE) +
-                      added(s, count, HABIT_LIFE));
+                      tug_expert_added(s, count, HABIT_LIFE));
     u->counted = s->now;
     u->last = s->now - tokens_behind(s, count);
 }

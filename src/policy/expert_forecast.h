@@ -17,22 +17,7 @@
 
 #include <stdint.h>
 
-/* Of one expert of one layer; zero before its first use, but for heat from a profile.
- * Time is counted in tokens of the layer, and differences are right past 2^32 of them. */
-typedef struct tug_expert_use {
-    float heat, brief; /* the policy's counts of uses, as they were ... */
-    uint32_t counted;  /* ... then */
-    uint32_t last;     /* when it was last used; 0: never */
-} tug_expert_use;
-
-/* One layer of one batch. */
-typedef struct tug_expert_step {
-    const int32_t *experts; /* (n,) who is used, */
-    const int32_t *counts;  /* (n,) by how many of the n_tok tokens, >= 1 */
-    int n, n_tok;
-    int n_expert; /* of the layer */
-    uint32_t now; /* tokens of the layer until now, these included */
-} tug_expert_step;
+#include "policy/expert_use.h"
 
 enum { TUG_FORECAST_TERMS = 4, TUG_FORECAST_FADE = 128 };
 

@@ -35,16 +35,13 @@ static double faded(const tug_expert_use *u, uint32_t now) {
     return (double)u->heat * exp2(-age(u, now) / HALF_LIFE);
 }
 
-/* The uses lie evenly among the step's tokens: each counts with the mean fade. */
-static void lfu_step(tug_expert_forecast *unused, tug_expert_use *uses,
+static void lfu_step(tug_expert_forecast *f, tug_expert_use *uses,
                      const tug_expert_step *s) {
-    (void)unused;
-    const double f = exp2(-1.0 / HALF_LIFE);
-    const double mean =
-        s->n_tok == 1 ? 1.0 : (1.0 - pow(f, s->n_tok)) / (s->n_tok * (1.0 - f));
+    (void)f;
     for (int i = 0; i < s->n; i++) {
         tug_expert_use *u = &uses[s->experts[i]];
-        u->heat = (float)(faded(u, s->now) + s->counts[i] * mean);
+        u->heat =
+            (float)(faded(u, s->now) + tug_expert_added(s, s->counts[i], HALF_LIFE));
         u->last = s->now;
     }
 }

@@ -17,7 +17,8 @@
 typedef struct tug_expert_policy {
     const char *name; /* "lru", ... */
     bool pins;        /* heat is a profile's: > 0 for those who always stay */
-    /* uses (n_expert,) of the layer; the forecast is of all layers, only `forecast` has it. */
+    /* uses (n_expert,) of the layer, told of a step.  f, of all layers: `forecast` learns and
+     * asks it, the others leave it alone. */
     void (*step)(tug_expert_forecast *f, tug_expert_use *uses, const tug_expert_step *s);
     /* How much it deserves a home after token `now`; never NaN.  now - last is right when
      * 2^32 tokens have passed. */

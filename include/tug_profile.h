@@ -146,8 +146,9 @@ enum { TUG_EXPERT_POINTS = 11 };
 typedef struct tug_product_speed {
     double macs_s;       /* multiply-adds of all threads, a token more */
     double setup_tokens; /* what a matrix costs once, as so many tokens */
-    double pack_bytes_s; /* one thread, weights of a file to how they lie in memory; 0: as
-                            they are */
+    double
+        pack_bytes_s; /* a thread of all that pack, weights of a file to how they lie in
+                            memory; 0: as they are */
     /* Seconds of all threads for an expert that comes from memory, by its tokens, divided by
      * its number of weights. */
     double expert_s[TUG_EXPERT_POINTS];

@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "base/sys.h"
 #include "quant/blocks.h"
+#include "quant/packed.h"
 
 enum {
     DIM = 2048,       /* of the model, */
@@ -81,25 +82,17 @@ static tug_weight shape_of(tug_type type, int64_t n_rows, int64_t n_cols, int64_
     return w;
 }
 
-/* Makes one matrix of w at `to`, by way of `file`; both (w->mat_bytes,).  Returns the seconds
- * of packing, 0: it stays as it is in a file. */
-static double make_matrix(tug_backend *be, tug_weight *w, uint8_t *to, uint8_t *file) {
-    double seconds[RUNS];
+/* Makes one matrix of w at `to`, by way of `file`; both (w->mat_bytes,). */
+static void make_matrix(tug_backend *be, tug_weight *w, uint8_t *to, uint8_t *file) {
     fill_blocks(w->type, file, w->mat_bytes);
     w->data = file;
     w->packed = tug_backend_packs(be, w);
     w->data = to;
-    if (!w->packed) {
-        memcpy(to, file, w->mat_bytes);
-        return 0.0;
-    }
-    int n = -1; /* pages that were never touched cost more */
-    for (const double begin = tug_now(); another(n, begin); n++) {
-        const double start = tug_now();
+    if (w->packed) {
         tug_backend_pack(be, w->type, w->row_bytes, w->n_rows, to, file);
-        if (n >= 0) seconds[n] = fmax(tug_now() - start, 1e-9);
+    } else {
+        memcpy(to, file, w->mat_bytes);
     }
-    return tug_backend_median(seconds, n);
 }
 
 /* ---- products and experts --------------------------------------------------------------- */
@@ -110,8 +103,9 @@ typedef struct bench {
     int32_t *ids;         /* owned, (MOST_TOKENS, N_USED) */
     float *shares;        /* owned, the same */
     uint8_t *file, *made; /* owned, (ROWS, DIM) of a type: as in a file, as a model's */
+    uint8_t *temp;        /* owned, (n_threads, temp_bytes): a group of rows each */
     uint8_t *memory;      /* borrowed, (n_bytes,) */
-    size_t n_bytes, at;
+    size_t n_bytes, at, temp_bytes;
 } bench;
 
 static void close_bench(bench *b) {
@@ -121,19 +115,21 @@ static void close_bench(bench *b) {
     tug_free(b->shares);
     tug_free(b->file);
     tug_free(b->made);
+    tug_free(b->temp);
 }
 
 static tug_status open_bench(bench *b, tug_backend *be, size_t matrix_bytes,
-                             tug_err *err) {
+                             uint64_t row_bytes, tug_err *err) {
     const size_t n_pair = (size_t)MOST_TOKENS * N_USED;
-    *b = (bench){.be = be};
+    *b = (bench){.be = be, .temp_bytes = TUG_PACK_ROWS * row_bytes};
     b->x = tug_alloc_aligned(64, sizeof(float) * MOST_TOKENS * DIM);
     b->y = tug_alloc_aligned(64, sizeof(float) * MOST_TOKENS * ROWS);
     b->ids = tug_alloc_aligned(64, sizeof *b->ids * n_pair);
     b->shares = tug_alloc_aligned(64, sizeof *b->shares * n_pair);
     b->file = tug_alloc_aligned(64, matrix_bytes);
     b->made = tug_alloc_aligned(64, matrix_bytes);
-    if (!b->x || !b->y || !b->ids || !b->shares || !b->file || !b->made) {
+    b->temp = tug_alloc_array((size_t)tug_backend_n_threads(be), b->temp_bytes);
+    if (!b->x || !b->y || !b->ids || !b->shares || !b->file || !b->made || !b->temp) {
         return TUG_FAIL(err, TUG_ENOMEM, "out of memory for measuring products");
     }
     for (int i = 0; i < MOST_TOKENS * DIM; i++) {
@@ -165,13 +161,38 @@ static double time_product(bench *b, const tug_proj *p, int64_t n_tok) {
 
 static void products(bench *b, tug_type type, tug_product_speed *out) {
     tug_proj p = {.w = shape_of(type, ROWS, DIM, 1)};
-    const double packing = make_matrix(b->be, &p.w, b->made, b->file);
+    make_matrix(b->be, &p.w, b->made, b->file);
     const double few = time_product(b, &p, FEW), many = time_product(b, &p, MANY);
     /* A disturbed measurement must not make work for nothing, or less than none. */
     const double token = fmax((many - few) / (MANY - FEW), 0.5 * many / MANY);
     out->macs_s = (double)ROWS * DIM / token;
     out->setup_tokens = fmax(0.0, many / token - MANY);
-    out->pack_bytes_s = packing > 0.0 ? (double)p.w.mat_bytes / packing : 0.0;
+}
+
+/* N_EXPERT matrices one behind the other, packed where they lie as an expert store does: they
+ * come from memory, and every core packs at once.  What they hold does not matter. */
+static void packing(bench *b, tug_type type, tug_product_speed *out) {
+    const tug_weight w = shape_of(type, EXPERT_DIM, DIM, 1);
+    const size_t bytes = N_EXPERT * w.mat_bytes;
+    tug_pack_piece pieces[N_EXPERT];
+    double seconds[RUNS];
+    size_t at = 0;
+    int n = 0;
+    for (const double begin = tug_now(); another(n, begin); n++) {
+        if (at + bytes > b->n_bytes) at = 0;
+        for (int e = 0; e < N_EXPERT; e++, at += w.mat_bytes) {
+            pieces[e] = (tug_pack_piece){.type = type,
+                                         .n_rows = w.n_rows,
+                                         .row_bytes = w.row_bytes,
+                                         .src = b->memory + at,
+                                         .dst = b->memory + at};
+        }
+        const double start = tug_now();
+        tug_backend_pack_pieces(b->be, pieces, N_EXPERT, b->temp, b->temp_bytes);
+        seconds[n] = tug_now() - start;
+    }
+    out->pack_bytes_s = (double)bytes / fmax(tug_backend_median(seconds, n), 1e-9) /
+                        tug_backend_n_threads(b->be);
 }
 
 /* N_EXPERT experts that lie one behind the other in memory. */
@@ -189,7 +210,7 @@ static layer make_layers(bench *b, tug_type type) {
     tug_weight *const parts[] = {&l.w.gate, &l.w.up, &l.w.down};
     TUG_CHECK(b->n_bytes >= N_EXPERT * (2 * l.w.gate.mat_bytes + l.w.down.mat_bytes));
     for (int i = 0; i < 3; i++) {
-        (void)make_matrix(b->be, parts[i], b->made, b->file);
+        make_matrix(b->be, parts[i], b->made, b->file);
         for (int e = 0; e < N_EXPERT; e++) {
             memcpy(b->memory + l.bytes, b->made, parts[i]->mat_bytes);
             l.bytes += parts[i]->mat_bytes;
@@ -253,13 +274,14 @@ tug_status tug_backend_measure_products(tug_backend *be, tug_type type, uint8_t 
                                         size_t n_bytes, tug_product_speed *out,
                                         tug_err *err) {
     *out = (tug_product_speed){0};
-    const size_t matrix = shape_of(type, ROWS, DIM, 1).mat_bytes;
+    const tug_weight matrix = shape_of(type, ROWS, DIM, 1);
     bench b;
-    tug_status s = open_bench(&b, be, matrix, err);
+    tug_status s = open_bench(&b, be, matrix.mat_bytes, matrix.row_bytes, err);
     b.memory = memory;
     b.n_bytes = n_bytes;
     if (s == TUG_OK) products(&b, type, out);
     if (s == TUG_OK) s = experts(&b, type, out, err);
+    if (s == TUG_OK && tug_backend_packs(be, &matrix)) packing(&b, type, out);
     close_bench(&b);
     return s;
 }

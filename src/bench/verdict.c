@@ -1,6 +1,8 @@
 /* verdict.c - see verdict.h.  SPDX-License-Identifier: MIT */
 #include "bench/verdict.h"
 
+#include <math.h>
+
 /* A tenth of the threads' time gone to others changes every other number too. */
 static const double STARVED = 0.10;
 /* Waiting that matters, and only when it is more than the limits explain. */
@@ -71,13 +73,16 @@ tug_verdict tug_verdict_of(const tug_profile *p, const tug_load *load,
         v.stage_limit = share(least_s(&s->work, limits), s->seconds);
     }
     const double threads_s = seconds * p->n_threads;
+    /* Of the time that threads waited for a processor, what tug's own had is no other's. */
+    const double processors_s = load->wall_s * p->n_threads;
     v.bandwidth = share(v.bandwidth, seconds);
     v.compute = share(v.compute, seconds);
     v.wait = share(wait, threads_s);
     v.alone = share(alone, threads_s);
     v.stage_time = share(most, seconds);
-    v.starved =
-        share(load->run_delay_s + load->steal_s, load->wall_s * (double)p->n_threads);
+    v.starved = share(fmin(load->run_delay_s, fmax(0.0, processors_s - load->cpu_s)) +
+                          load->steal_s,
+                      processors_s);
 
     v.disk = share(p->streaming.waited_s, seconds);
     v.disk_bytes_s = share(p->streaming.read_bytes, p->streaming.reading_s);

@@ -16,8 +16,9 @@
 enum {
     READ_BYTES = 3 << 19, /* as an expert of the 80B model in Q3_K_M */
     AT_ONCE = 8,
-    ROUND = 64, /* reads between two looks at the clock */
-    ALONE = 24, /* reads one by one, for the latency */
+    TARGETS = 16, /* of one that reads, in turn: slots of experts are in no cache */
+    ROUND = 64,   /* reads between two looks at the clock */
+    ALONE = 24,   /* reads one by one, for the latency */
     ALIGN = 4096,
     FILE_BYTES = 1 << 30,
     PIECE = 4 << 20
@@ -26,8 +27,9 @@ enum {
 typedef struct reader {
     int fd;
     uint64_t n_places; /* aligned starts of whole reads */
-    uint8_t *buffer;   /* owned, (AT_ONCE, READ_BYTES) */
+    uint8_t *buffer;   /* owned, (AT_ONCE, TARGETS, READ_BYTES) */
     uint64_t at[ROUND];
+    size_t n_done[AT_ONCE];
     double busy_s[AT_ONCE]; /* of a processor, all reads together */
     bool failed[AT_ONCE];
     int why[AT_ONCE];
@@ -46,9 +48,10 @@ static bool read_at(const reader *r, uint8_t *to, uint64_t at, int *why) {
 
 static void read_range(void *ud, int64_t begin, int64_t end, int thread) {
     reader *r = ud;
-    uint8_t *to = r->buffer + (size_t)thread * READ_BYTES;
     const double before = tug_thread_seconds();
     for (int64_t i = begin; i < end && !r->failed[thread]; i++) {
+        const size_t target = (size_t)thread * TARGETS + r->n_done[thread]++ % TARGETS;
+        uint8_t *to = r->buffer + target * READ_BYTES;
         r->failed[thread] = !read_at(r, to, r->at[i], &r->why[thread]);
     }
     r->busy_s[thread] += tug_thread_seconds() - before;
@@ -98,13 +101,15 @@ static tug_status measure_file(int fd, uint64_t size, double seconds,
                         (16 * READ_BYTES) >> 20);
     }
     reader r = {.fd = fd, .n_places = (size - READ_BYTES) / ALIGN};
-    r.buffer = tug_alloc_aligned(ALIGN, (size_t)AT_ONCE * READ_BYTES);
+    const size_t n_bytes = (size_t)AT_ONCE * TARGETS * READ_BYTES;
+    r.buffer = tug_alloc_pages(n_bytes);
     if (!r.buffer) return TUG_FAIL(err, TUG_ENOMEM, "out of memory for the disk probe");
+    memset(r.buffer, 1, n_bytes); /* a page's first use is no part of a read */
     tug_pool *pool = NULL;
     tug_status s = tug_pool_create(&pool, AT_ONCE, err);
     if (s == TUG_OK) s = measure(&r, pool, seconds, out, err);
     tug_pool_destroy(&pool);
-    tug_free(r.buffer);
+    tug_free_pages(r.buffer, n_bytes);
     return s;
 }
 

@@ -58,9 +58,8 @@ static tug_profile one_second(tug_work work) {
     return p;
 }
 
-static void expect(tug_profile p, double run_delay, double steal, tug_bound bound,
-                   const char *words) {
-    const tug_load load = {.wall_s = 1.0, .run_delay_s = run_delay, .steal_s = steal};
+static void expect_of(tug_profile p, tug_load load, tug_bound bound, const char *words) {
+    load.wall_s = 1.0;
     const tug_verdict v = tug_verdict_of(&p, &load, &limits);
     tug_buf text = {0};
     tug_verdict_say(&v, &limits, &text);
@@ -68,6 +67,11 @@ static void expect(tug_profile p, double run_delay, double steal, tug_bound boun
     assert_int_equal(v.bound, bound);
     assert_non_null(strstr(text.p, words));
     tug_buf_free(&text);
+}
+
+static void expect(tug_profile p, double run_delay, double steal, tug_bound bound,
+                   const char *words) {
+    expect_of(p, (tug_load){.run_delay_s = run_delay, .steal_s = steal}, bound, words);
 }
 
 static void verdicts(void **state) {
@@ -98,6 +102,11 @@ static void verdicts(void **state) {
     /* 10 % of two threads' time, whoever took it, and whatever else is true. */
     expect(one_second(compute), 0.21, 0, TUG_BOUND_STARVED, "for 10 % of the time");
     expect(one_second(reading), 0.1, 0.3, TUG_BOUND_STARVED, "for 20 % of the time");
+    /* Threads that wait for each other: tug itself had 1.9 of 2 seconds. */
+    expect_of(one_second(reading), (tug_load){.run_delay_s = 1.2, .cpu_s = 1.9},
+              TUG_BOUND_BANDWIDTH, "needs 70 % of the time");
+    expect_of(one_second(reading), (tug_load){.run_delay_s = 1.2, .cpu_s = 1.5},
+              TUG_BOUND_STARVED, "for 25 % of the time");
     expect(one_second(reading), 0.19, 0, TUG_BOUND_BANDWIDTH, "bandwidth-bound");
 
     tug_profile waiting = one_second(little);

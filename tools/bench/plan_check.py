@@ -4,8 +4,8 @@
     tools/bench/plan_check.py [--tug build/tug] [-p 512] [-n 32] FILE:CEILING[:DISK] ...
 
 For each model and ceiling ("4G"; "-": none), round by round, the machine is probed, the plan made
-for the routing of `tug synth` models, and prefill and decode measured: a machine that changes its
-speed from minute to minute changes it for both.  The error is the median of the rounds'.  DISK is
+for the routing of `tug synth` models, and prefill and decode measured three times: a machine that
+changes its speed from minute to minute changes it for both.  The error is the median of the rounds'.  DISK is
 a rate in GB/s that the plan is told instead of the probe's.  Prints a table, or JSON with --json.
 """
 import argparse
@@ -26,7 +26,7 @@ def one_round(o, path, ram, hardware):
     """{test: (planned, its bound, measured, case)}, measured within seconds of the probe."""
     plan = [o.tug, "plan", "-m", path, *ram, "-c", str(o.p), "--routing", "skewed", "--probe", "--json", *hardware]
     expect = tug_json(plan)["points"][-1]
-    got = tug_json([o.tug, "bench", "-m", path, *ram, "-p", str(o.p), "-n", str(o.n), "-r", "1", "--json"])
+    got = tug_json([o.tug, "bench", "-m", path, *ram, "-p", str(o.p), "-n", str(o.n), "-r", "3", "--json"])
     return {c["test"]: (expect[c["test"]]["tok_s"], expect[c["test"]]["bound"],
                         statistics.median(c["tok_s"]["all"]), c) for c in got["cases"]}
 

@@ -289,6 +289,7 @@ static int n_only_ours(const tug_expert_store *s, int layer) {
 static void queue_reads(tug_expert_store *s) {
     for (; s->cursor < s->n; s->cursor++) {
         const int e = s->experts[s->cursor];
+        if (s->named[s->cursor]) continue; /* computed, and perhaps gone since */
         if (tug_expert_cache_state(s->cache, s->step_layer, e) != TUG_EXPERT_ABSENT) {
             continue;
         }

@@ -130,7 +130,17 @@ static atomic_long good_reads;
 static atomic_int delay_us;
 static ssize_t (*real_pread)(int fd, void *buf, size_t n, off_t at);
 
+/* The next read fails, but not before so many others are done. */
+static atomic_bool sticks;
+static atomic_long until;
+
 static ssize_t some_pread(int fd, void *buf, size_t n, off_t at) {
+    if (atomic_exchange(&sticks, false)) {
+        while (atomic_load(&until) > 0) (void)usleep(100);
+        errno = EIO;
+        return -1;
+    }
+    atomic_fetch_sub(&until, 1);
     if (atomic_load(&delay_us) > 0) (void)usleep((useconds_t)atomic_load(&delay_us));
     if (atomic_load(&good_reads) >= 0 && atomic_fetch_sub(&good_reads, 1) <= 0) {
         atomic_store(&good_reads, 0);
@@ -173,6 +183,30 @@ static void a_read_error_ends_the_request(void **state) {
         tug_session_mark_destroy(&mark);
         stop(f);
     }
+    leave_reads();
+}
+
+/* A read of a request that is over fails when the next one has used other experts and given up
+ * their slots: it is done again, they are not. */
+static void a_late_read_error_costs_one_read(void **state) {
+    fixture *f = *state;
+    watch_reads();
+    start(f, 2, 3);
+    atomic_store(&until, 1L << 40);
+    atomic_store(&sticks, true);
+    atomic_store(&good_reads, 1);
+    expect_refused(f, "cannot read");
+    atomic_store(&good_reads, -1);
+    atomic_store(&until, 3 * 8);
+    const double before = tug_model_streaming(f->model).read_bytes;
+    assert_int_equal(append_text(f->session, N_TOK, NULL), TUG_OK);
+    expect_text(f);
+    const double once = tug_model_streaming(f->model).read_bytes - before;
+    tug_session_reset(f->session);
+    assert_int_equal(append_text(f->session, N_TOK, NULL), TUG_OK);
+    const double again = tug_model_streaming(f->model).read_bytes - before - once;
+    assert_true(once < 1.1 * again);
+    stop(f);
     leave_reads();
 }
 
@@ -411,6 +445,7 @@ static void counts_are_the_simulators(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_read_error_ends_the_request),
+        cmocka_unit_test(a_late_read_error_costs_one_read),
         cmocka_unit_test(a_read_error_while_loading_ends_it),
         cmocka_unit_test(a_slow_disk_changes_nothing),
         cmocka_unit_test(a_truncated_file_is_seen),

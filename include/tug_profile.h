@@ -178,9 +178,10 @@ typedef struct tug_gpu_now {
     double launches;                    /* kernels */
     /* Of layers whose experts are not all there: uses of experts by tokens that found them
      * there, and that did not; experts that got a slot while tokens were generated, and
-     * between a prompt and its answer; those that crossed for one batch; bytes of in_bytes
-     * that crossed for these three. */
-    double expert_hits, expert_misses, promoted, seeded, carried, expert_in_bytes;
+     * between a prompt and its answer; those that lost it and came back to RAM in their
+     * place; those that crossed for one batch; bytes of in_bytes that crossed for experts. */
+    double expert_hits, expert_misses, promoted, seeded, returned, carried,
+        expert_in_bytes;
     bool told;
     const char *why_not; /* a sentence, when not told */
     double watts, watts_limit;

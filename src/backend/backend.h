@@ -21,6 +21,7 @@
 #include "base/cpu.h"
 #include "base/status.h"
 #include "kernels/cpu/kernels.h"
+#include "policy/expert_use.h"
 #include "quant/types.h"
 
 /* A matrix in a file's type, or a stack of n_mat of them (experts). */
@@ -81,6 +82,13 @@ typedef struct tug_expert_source {
      * that is possible.  NULL: it never is. */
     bool (*hold)(void *ud, int layer, int expert);
     void (*release)(void *ud, int layer, int expert);
+    /* An expert that nobody will ask for makes room for one that comes back.  at[] <- where
+     * the matrices of `other` belong, as in the file, once `held` is not read any more; then,
+     * between passes and in place of release, replace(): they are there, and `past` says how
+     * `other` was used until token `now` of the layer.  -1: they did not come. */
+    void (*room_of)(void *ud, int layer, int held, int other, uint8_t *at[3]);
+    void (*replace)(void *ud, int layer, int held, int other, const tug_expert_use *past,
+                    uint32_t now);
 } tug_expert_source;
 
 /* The routed and the shared expert of one layer. */

@@ -100,6 +100,7 @@ typedef struct tug_cuda_slot_stats {
         misses;          /* uses of experts, by tokens, in layers not all of which fit */
     uint64_t promotions; /* experts that got a slot while tokens were generated ... */
     uint64_t seeded;     /* ... and between a prompt and its answer */
+    uint64_t returned;   /* experts that lost a slot and are in RAM instead of those */
     uint64_t streamed;   /* experts carried for one batch */
     uint64_t bytes;      /* that crossed for all of these */
 } tug_cuda_slot_stats;

@@ -12,11 +12,12 @@ enum {
     TUG_CUDA_HALVES = 2    /* of what is on its way: one is filled while one is used */
 };
 
-/* One expert on its way into a slot. */
+/* One expert on its way into a slot, and who loses it. */
 typedef struct tug_cuda_seat {
     tug_cuda_experts *to;
-    int expert, slot;
-    bool held; /* by its source: the copy engine reads it where it lies */
+    int expert, slot, loser;
+    bool held;  /* by its source: the copy engine reads it where it lies */
+    bool trade; /* its place there is for the loser, which is on its way back */
 } tug_cuda_seat;
 
 /* An expert and its tokens of a batch. */
@@ -36,13 +37,17 @@ typedef struct tug_cuda_carrier {
     uint8_t *raw[TUG_CUDA_HALVES];    /* owned, device, (n, stride): as on the host */
     uint8_t *made;                    /* owned, device, (n, stride): as in the file */
     uint8_t *pinned[TUG_CUDA_HALVES]; /* owned, host, (TUG_CUDA_COPIED, stride) */
-    tug_device_event *arrived[TUG_CUDA_HALVES]; /* owned: raw is filled */
-    tug_device_event *used[TUG_CUDA_HALVES];    /* owned: raw may be filled again */
+    tug_device_event *arrived[TUG_CUDA_HALVES];  /* owned: raw is filled */
+    tug_device_event *used[TUG_CUDA_HALVES];     /* owned: raw may be filled again, or
+                                                   holds losers that may set out */
+    tug_device_event *returned[TUG_CUDA_HALVES]; /* owned: losers are on the host */
     /* Host memory that the copy engine reads by itself. */
     tug_cuda_span *spans; /* owned, (n_spans,) by address */
     int n_spans, spans_cap;
     tug_cuda_seat seat[TUG_CUDA_HALVES][TUG_CUDA_CARRIED];
-    int n_seat[TUG_CUDA_HALVES]; /* > 0: that half is on its way into slots */
+    int n_seat[TUG_CUDA_HALVES]; /* > 0: that half is on its way into slots, */
+    bool
+        landed[TUG_CUDA_HALVES]; /* or has come there, and losers are on their way back */
     /* Of the layer that runs, with many tokens: */
     uint64_t *tables; /* owned, device, (4, n_expert): of gates, ups and downs in `made`;
                             of whose pairs are computed here */

@@ -67,6 +67,7 @@ static tug_status create_parts(tug_cuda *c, size_t stride, int n, tug_err *err) 
         k->pinned[h] = p;
         TUG_TRY(tug_device_event_create(c->dev, &k->arrived[h], err));
         TUG_TRY(tug_device_event_create(c->dev, &k->used[h], err));
+        TUG_TRY(tug_device_event_create(c->dev, &k->returned[h], err));
         tug_device_record(c->dev, k->used[h], TUG_STREAM_COMPUTE);
     }
     TUG_TRY(tug_device_alloc(c->dev, &p, bytes, "experts on their way", err));
@@ -95,7 +96,7 @@ tug_status tug_cuda_carrier_create(tug_backend *be, size_t stride, int n, tug_er
 /* Who was held for a copy that nobody will look at any more. */
 static void leave_sources(tug_cuda_carrier *k) {
     for (int h = 0; h < TUG_CUDA_HALVES; h++) {
-        for (int i = 0; i < k->n_seat[h]; i++) tug_cuda_let_go(&k->seat[h][i]);
+        for (int i = 0; i < k->n_seat[h]; i++) tug_cuda_let_go(&k->seat[h][i], false);
         k->n_seat[h] = 0;
     }
 }
@@ -105,8 +106,9 @@ void tug_cuda_carrier_destroy(tug_backend *be) {
     tug_cuda_carrier *k = &c->carrier;
     tug_err ignored; /* after a failure the frees below wait */
     if (k->stride == 0) return;
-    (void)!tug_device_wait(c->dev, TUG_STREAM_COPY, &ignored);
-    (void)!tug_device_wait(c->dev, TUG_STREAM_COMPUTE, &ignored);
+    for (int i = 0; i < TUG_DEVICE_STREAMS; i++) {
+        (void)!tug_device_wait(c->dev, (tug_device_stream)i, &ignored);
+    }
     leave_sources(k);
     while (k->n_spans > 0) tug_device_unpin(c->dev, k->spans[--k->n_spans].p);
     tug_free(k->spans);
@@ -116,6 +118,7 @@ void tug_cuda_carrier_destroy(tug_backend *be) {
         tug_device_free_pinned(c->dev, k->pinned[h]);
         tug_device_event_destroy(c->dev, &k->arrived[h]);
         tug_device_event_destroy(c->dev, &k->used[h]);
+        tug_device_event_destroy(c->dev, &k->returned[h]);
     }
     for (int i = 0; i < TUG_CUDA_FLIGHTS; i++) {
         tug_device_event_destroy(c->dev, &c->crossing.flight[i].gone);
@@ -175,13 +178,14 @@ void tug_cuda_op_unpin(tug_backend *be, uint8_t *p) {
     const int at = spans_until(k, p) - 1;
     if (at < 0 || k->spans[at].p != p) return;
     (void)!tug_device_wait(c->dev, TUG_STREAM_COPY, &ignored);
+    (void)!tug_device_wait(c->dev, TUG_STREAM_BACK, &ignored);
     tug_device_unpin(c->dev, p);
     k->n_spans--;
     memmove(k->spans + at, k->spans + at + 1,
             (size_t)(k->n_spans - at) * sizeof *k->spans);
 }
 
-static bool is_pinned(const tug_cuda_carrier *k, const uint8_t *p, size_t bytes) {
+bool tug_cuda_is_pinned(const tug_cuda_carrier *k, const uint8_t *p, size_t bytes) {
     const int at = spans_until(k, p) - 1;
     if (at < 0) return false;
     const size_t before = (size_t)(p - k->spans[at].p);
@@ -193,7 +197,7 @@ static bool is_pinned(const tug_cuda_carrier *k, const uint8_t *p, size_t bytes)
 static tug_cuda_way way_of_matrix(const tug_cuda_carrier *k, const tug_weight *w,
                                   int expert) {
     if (w->mats && !w->mats[expert]) return TUG_CUDA_NO_WAY;
-    return is_pinned(k, tug_weight_row(w, expert, 0), tug_cuda_matrix_bytes(w))
+    return tug_cuda_is_pinned(k, tug_weight_row(w, expert, 0), tug_cuda_matrix_bytes(w))
                ? TUG_CUDA_BY_ITSELF
                : TUG_CUDA_BY_HAND;
 }

@@ -171,7 +171,8 @@ struct tug_cuda_experts {
     uint64_t *tables; /* owned, device: (3, n_expert) addresses, of gate, up, down */
     uint8_t *here;    /* owned, (n_expert,): 1: has a copy */
     uint8_t *coming;  /* owned, (n_expert,): 1: is on its way */
-    int32_t *in_slot; /* owned, (n_slot,): who is there; -1: somebody is on the way */
+    uint8_t *bound;   /* owned, (n_expert,): 1: its slot changes hands */
+    int32_t *in_slot; /* owned, (n_slot,): who is there */
     /* What the policy knows. */
     tug_expert_use *use; /* owned, (n_expert,) */
     uint32_t now;        /* tokens so far */
@@ -261,6 +262,8 @@ typedef enum tug_cuda_way {
     TUG_CUDA_BY_ITSELF /* they are in such memory */
 } tug_cuda_way;
 tug_cuda_way tug_cuda_way_of(const tug_cuda *c, const tug_moe_weights *w, int expert);
+/* Whether the copy engine reaches all of it by itself. */
+bool tug_cuda_is_pinned(const tug_cuda_carrier *k, const uint8_t *p, size_t bytes);
 
 /* Enqueues the copies of an expert to seat `seat` of a half; over: pinned memory of the size
  * of an expert, if by hand. */
@@ -268,7 +271,7 @@ void tug_cuda_carry(tug_cuda *c, int half, int seat, const tug_moe_weights *w, i
                     uint8_t *over);
 
 /* Its source, if it has one, may do with it what it likes. */
-void tug_cuda_let_go(tug_cuda_seat *s);
+void tug_cuda_let_go(tug_cuda_seat *s, bool came);
 
 /* tug_backend_pin and unpin: without a carrier nothing is. */
 bool tug_cuda_op_pin(tug_backend *be, uint8_t *p, size_t bytes);

@@ -3,17 +3,23 @@
  * INVARIANTS
  *  1. For every layer, during a pass: here[e] == 1 <=> the table has an address for e on the
  *     compute stream <=> the slot at that address holds e's matrices as in the file.
- *  2. in_slot[s] is the expert of which that is true, or -1 while a newcomer is on its way to
- *     s; coming[e] == 1 <=> e sits in a half of the carrier.
- *  3. Both change in tug_cuda_op_begin_pass only.
+ *  2. in_slot[s] is the expert of which that is true.  coming[e] == 1 <=> e sits in a half of
+ *     the carrier.  bound[e] == 1: e's slot is promised to one who comes, or e is one who has
+ *     come and whose place in RAM is being taken.  Who is bound loses no slot.
+ *  3. All change in tug_cuda_op_begin_pass only.
  *
  * A NEWCOMER'S WAY
  *   wished      after a layer's ids were seen by the CPU (slots_saw); nothing has happened
- *   departed    depart(): the loser's entry is cleared, and when the compute stream has done
- *               that the copy stream fills a half of the carrier
- *   here        land(), at the first begin_pass that finds the copy done: a kernel makes the
- *               file's rows in the slot, then the entry is published
- * Nobody waits: until it has landed the CPU computes both, as it does all that are not here.
+ *   departed    depart(): the copy stream fills a half of the carrier; the slot still serves
+ *               who is there
+ *   here        land(), at the first begin_pass that finds the copy done: the slot's bytes
+ *               move to the half, a kernel makes the newcomer's rows from what was there, and
+ *               the entries change
+ *   traded      finish(): if the newcomer was held by an expert store, the loser's bytes have
+ *               meanwhile crossed to its place in RAM, and the store is told; at the first
+ *               begin_pass that finds that copy done
+ * Nobody waits: until it has landed the CPU computes a newcomer.  A loser that the router wants
+ * while it crosses is read from the file.
  *
  * POLICY  A forecast says which share of the tokens to come will use an expert
  * (expert_forecast.h).  A newcomer's has to be higher by a margin, so that 1.5 MB do not move
@@ -71,14 +77,15 @@ static bool alloc_lists(tug_cuda_experts *e) {
     const size_t n = (size_t)e->n_expert;
     e->here = tug_alloc_zero(n);
     e->coming = tug_alloc_zero(n);
+    e->bound = tug_alloc_zero(n);
     e->in_slot = tug_alloc_array(n, sizeof *e->in_slot);
     e->use = tug_alloc_zero(n * sizeof *e->use);
     e->counts = tug_alloc_zero(n * sizeof *e->counts);
     e->who = tug_alloc_array(n, sizeof *e->who);
     e->times = tug_alloc_array(n, sizeof *e->times);
     e->ranked = tug_alloc_array(n, sizeof *e->ranked);
-    return e->here && e->coming && e->in_slot && e->use && e->counts && e->who &&
-           e->times && e->ranked;
+    return e->here && e->coming && e->bound && e->in_slot && e->use && e->counts &&
+           e->who && e->times && e->ranked;
 }
 
 tug_status tug_cuda_experts_create(tug_backend *be, tug_moe_weights *w, int n,
@@ -122,6 +129,7 @@ void tug_cuda_experts_destroy(tug_backend *be, tug_cuda_experts **experts) {
     tug_backend_free(be, e->tables, table_bytes(e->w));
     tug_free(e->here);
     tug_free(e->coming);
+    tug_free(e->bound);
     tug_free(e->in_slot);
     tug_free(e->use);
     tug_free(e->counts);
@@ -174,7 +182,7 @@ static void count_uses(tug_cuda_cache *cache, tug_cuda_experts *e, const int32_t
 /* ranked[s].rate <- of who is in slot s. */
 static void rate_slots(const tug_cuda_cache *cache, tug_cuda_experts *e) {
     for (int s = 0; s < e->n_slot; s++) {
-        if (e->in_slot[s] >= 0) e->ranked[s].rate = rate(cache, e, e->in_slot[s]);
+        e->ranked[s].rate = rate(cache, e, e->in_slot[s]);
     }
 }
 
@@ -182,7 +190,8 @@ static void rate_slots(const tug_cuda_cache *cache, tug_cuda_experts *e) {
 static int coldest_slot(const tug_cuda_experts *e) {
     int coldest = -1;
     for (int s = 0; s < e->n_slot; s++) {
-        if (e->in_slot[s] < 0 || (e->n_wish > 0 && e->wish[0].slot == s)) continue;
+        if (e->bound[e->in_slot[s]]) continue;
+        if (e->n_wish > 0 && e->wish[0].slot == s) continue;
         if (coldest < 0 || e->ranked[s].rate < e->ranked[coldest].rate) coldest = s;
     }
     return coldest;
@@ -250,10 +259,16 @@ static bool hold(const tug_moe_weights *w, int expert) {
     return src->hold && src->hold(src->ud, w->layer, expert);
 }
 
-void tug_cuda_let_go(tug_cuda_seat *s) {
+void tug_cuda_let_go(tug_cuda_seat *s, bool came) {
     const tug_moe_weights *w = s->to->w;
-    if (s->held) w->source->release(w->source->ud, w->layer, s->expert);
-    s->held = false;
+    const tug_expert_source *src = w->source;
+    if (s->trade) {
+        src->replace(src->ud, w->layer, s->expert, came ? s->loser : -1,
+                     &s->to->use[s->loser], s->to->now);
+    } else if (s->held) {
+        src->release(src->ud, w->layer, s->expert);
+    }
+    s->held = s->trade = false;
 }
 
 /* Unless it is not in memory.  From a source by itself only if it stays where it is. */
@@ -264,7 +279,8 @@ static void board(boarding *b, tug_cuda_experts *e, int expert, int slot) {
     const bool held = may_go && hold(e->w, expert);
     if (may_go && !held) way = TUG_CUDA_BY_HAND;
     b->way[b->n] = way;
-    b->seat[b->n++] = (tug_cuda_seat){e, expert, slot, held};
+    b->seat[b->n++] = (tug_cuda_seat){
+        .to = e, .expert = expert, .slot = slot, .loser = e->in_slot[slot], .held = held};
     b->n_by_hand += way == TUG_CUDA_BY_HAND;
 }
 
@@ -276,37 +292,62 @@ static void set_entries(tug_cuda_editor *ed, const tug_cuda_experts *e, int expe
     }
 }
 
-/* The losers' slots are given up, and then the copies run. */
-static void depart(boarding *b, int half, tug_cuda_editor *ed) {
+/* The copies run. */
+static void depart(boarding *b, int half) {
     tug_cuda *c = b->c;
     tug_cuda_carrier *k = &c->carrier;
     uint8_t *over = k->pinned[half];
     if (b->n == 0) return;
-    for (int i = 0; i < b->n; i++) {
-        const tug_cuda_seat s = b->seat[i];
-        const int loser = s.to->in_slot[s.slot];
-        set_entries(ed, s.to, loser, NULL);
-        s.to->here[loser] = 0;
-        s.to->in_slot[s.slot] = -1;
-        s.to->coming[s.expert] = 1;
-    }
-    tug_cuda_edit_flush(ed);
-    tug_device_record(c->dev, k->used[half], TUG_STREAM_COMPUTE);
     tug_device_after(c->dev, TUG_STREAM_COPY, k->used[half]);
     for (int i = 0; i < b->n; i++) {
+        const tug_cuda_seat s = b->seat[i];
         const bool by_hand = b->way[i] == TUG_CUDA_BY_HAND;
-        tug_cuda_carry(c, half, i, b->seat[i].to->w, b->seat[i].expert,
-                       by_hand ? over : NULL);
+        s.to->bound[s.loser] = 1;
+        s.to->coming[s.expert] = 1;
+        tug_cuda_carry(c, half, i, s.to->w, s.expert, by_hand ? over : NULL);
         if (by_hand) over += k->stride;
-        k->seat[half][i] = b->seat[i];
+        k->seat[half][i] = s;
     }
     tug_device_record(c->dev, k->arrived[half], TUG_STREAM_COPY);
     k->n_seat[half] = b->n;
     b->n = b->n_by_hand = 0;
 }
 
-/* What has arrived in a half moves into its slots. */
-static void land(tug_cuda *c, int half, tug_cuda_editor *ed) {
+static uint8_t *seat_at(uint8_t *bytes, const tug_cuda_carrier *k, int seat) {
+    return bytes + (size_t)seat * k->stride;
+}
+
+/* at[] <- where the loser's matrices go; false: it has no place. */
+static bool place_of_loser(const tug_cuda_carrier *k, const tug_cuda_seat *s,
+                           uint8_t *at[TUG_CUDA_MATRICES]) {
+    const tug_moe_weights *w = s->to->w;
+    if (!s->held || !w->source->room_of) return false;
+    w->source->room_of(w->source->ud, w->layer, s->expert, s->loser, at);
+    for (int i = 0; i < TUG_CUDA_MATRICES; i++) {
+        const tug_weight *m = tug_cuda_matrix(w, i);
+        if (!tug_cuda_is_pinned(k, at[i], tug_cuda_matrix_bytes(m))) return false;
+    }
+    return true;
+}
+
+/* A copy of losers that have a place in RAM, before their slots are filled anew. */
+static int save_losers(tug_cuda *c, int half) {
+    tug_cuda_carrier *k = &c->carrier;
+    uint8_t *at[TUG_CUDA_MATRICES];
+    int n = 0;
+    for (int i = 0; i < k->n_seat[half]; i++) {
+        tug_cuda_seat *s = &k->seat[half][i];
+        s->trade = place_of_loser(k, s, at);
+        if (!s->trade) continue;
+        n++;
+        tug_device_copy(c->dev, TUG_STREAM_COMPUTE, seat_at(k->made, k, i),
+                        slot_at(s->to, s->slot), s->to->stride);
+    }
+    return n;
+}
+
+/* Slots <- the file's rows of what the half holds. */
+static void fill_slots(tug_cuda *c, int half) {
     tug_cuda_carrier *k = &c->carrier;
     tug_cuda_unpacker u = {.c = c};
     /* Matrices of the same place first: they are alike, and go in one launch. */
@@ -316,20 +357,72 @@ static void land(tug_cuda *c, int half, tug_cuda_editor *ed) {
             const size_t at = tug_cuda_matrix_at(e->w, i);
             tug_cuda_unpack_add(&u, tug_cuda_matrix(e->w, i),
                                 slot_at(e, k->seat[half][s].slot) + at,
-                                k->raw[half] + (size_t)s * k->stride + at);
+                                seat_at(k->raw[half], k, s) + at);
         }
     }
     tug_cuda_unpack_flush(&u);
-    tug_device_record(c->dev, k->used[half], TUG_STREAM_COMPUTE);
+}
+
+/* By way of the half, which nothing else needs until they are back: prompts use `made`. */
+static void send_back(tug_cuda *c, int half) {
+    tug_cuda_carrier *k = &c->carrier;
+    uint8_t *to[TUG_CUDA_MATRICES];
     for (int i = 0; i < k->n_seat[half]; i++) {
-        tug_cuda_let_go(&k->seat[half][i]);
+        if (!k->seat[half][i].trade) continue;
+        tug_device_copy(c->dev, TUG_STREAM_COMPUTE, seat_at(k->raw[half], k, i),
+                        seat_at(k->made, k, i), k->seat[half][i].to->stride);
+    }
+    tug_device_record(c->dev, k->used[half], TUG_STREAM_COMPUTE);
+    tug_device_after(c->dev, TUG_STREAM_BACK, k->used[half]);
+    for (int i = 0; i < k->n_seat[half]; i++) {
+        const tug_cuda_seat *s = &k->seat[half][i];
+        if (!s->trade) continue;
+        const tug_moe_weights *w = s->to->w;
+        TUG_CHECK(place_of_loser(k, s, to));
+        for (int j = 0; j < TUG_CUDA_MATRICES; j++) {
+            tug_device_copy_out(c->dev, TUG_STREAM_BACK, to[j],
+                                seat_at(k->raw[half], k, i) + tug_cuda_matrix_at(w, j),
+                                tug_cuda_matrix_bytes(tug_cuda_matrix(w, j)));
+        }
+    }
+    tug_device_record(c->dev, k->returned[half], TUG_STREAM_BACK);
+}
+
+/* The half is empty again. */
+static void finish(tug_cuda *c, int half) {
+    tug_cuda_carrier *k = &c->carrier;
+    tug_err ignored; /* the pass tells of it */
+    const bool came = tug_device_status(c->dev, &ignored) == TUG_OK;
+    for (int i = 0; i < k->n_seat[half]; i++) {
+        tug_cuda_seat *s = &k->seat[half][i];
+        s->to->bound[s->expert] = 0;
+        c->cache.stats.returned += s->trade && came;
+        tug_cuda_let_go(s, came);
+    }
+    k->landed[half] = false;
+    k->n_seat[half] = 0;
+}
+
+/* What has arrived in a half moves into its slots. */
+static void land(tug_cuda *c, int half, tug_cuda_editor *ed) {
+    tug_cuda_carrier *k = &c->carrier;
+    const int n_back = save_losers(c, half);
+    fill_slots(c, half);
+    for (int i = 0; i < k->n_seat[half]; i++) {
         const tug_cuda_seat s = k->seat[half][i];
+        set_entries(ed, s.to, s.loser, NULL);
         set_entries(ed, s.to, s.expert, slot_at(s.to, s.slot));
-        s.to->coming[s.expert] = 0;
-        s.to->here[s.expert] = 1;
+        s.to->here[s.loser] = s.to->bound[s.loser] = s.to->coming[s.expert] = 0;
+        s.to->here[s.expert] = s.to->bound[s.expert] = 1;
         s.to->in_slot[s.slot] = s.expert;
     }
-    k->n_seat[half] = 0;
+    if (n_back > 0) {
+        send_back(c, half);
+        k->landed[half] = true;
+    } else {
+        tug_device_record(c->dev, k->used[half], TUG_STREAM_COMPUTE);
+        finish(c, half);
+    }
 }
 
 /* ---- after a prompt -------------------------------------------------------------------------- */
@@ -366,14 +459,19 @@ static bool pays(const tug_cuda_costs *k, double more) {
 static void wait_and_land(tug_cuda *c, int half, tug_cuda_editor *ed) {
     tug_err ignored; /* the pass tells of it */
     if (c->carrier.n_seat[half] == 0) return;
-    (void)!tug_device_wait_event(c->dev, c->carrier.arrived[half], &ignored);
-    land(c, half, ed);
+    if (!c->carrier.landed[half]) {
+        (void)!tug_device_wait_event(c->dev, c->carrier.arrived[half], &ignored);
+        land(c, half, ed);
+    }
+    if (!c->carrier.landed[half]) return;
+    (void)!tug_device_wait_event(c->dev, c->carrier.returned[half], &ignored);
+    finish(c, half);
 }
 
 /* One half is filled while the other crosses. */
 static void next_half(boarding *b, int *half, tug_cuda_editor *ed) {
     b->c->cache.stats.seeded += (uint64_t)b->n;
-    depart(b, *half, ed);
+    depart(b, *half);
     *half = (*half + 1) % TUG_CUDA_HALVES;
     wait_and_land(b->c, *half, ed);
     tug_cuda_edit_flush(ed); /* a later loser may be one who has just landed */
@@ -434,6 +532,8 @@ void tug_cuda_op_begin_pass(tug_backend *be, int64_t n_tok) {
     for (int h = 0; h < TUG_CUDA_HALVES; h++) {
         if (waits) {
             wait_and_land(c, h, &ed);
+        } else if (k->landed[h]) {
+            if (tug_device_happened(c->dev, k->returned[h])) finish(c, h);
         } else if (k->n_seat[h] > 0 && tug_device_happened(c->dev, k->arrived[h])) {
             land(c, h, &ed);
         }
@@ -447,7 +547,7 @@ void tug_cuda_op_begin_pass(tug_backend *be, int64_t n_tok) {
         boarding b = {.c = c};
         board_wishes(&b);
         c->cache.stats.promotions += (uint64_t)b.n;
-        depart(&b, half, &ed);
+        depart(&b, half);
     }
     tug_cuda_edit_flush(&ed);
     for (tug_cuda_experts *e = c->cache.first; e; e = e->next) e->n_wish = 0;

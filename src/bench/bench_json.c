@@ -155,6 +155,7 @@ static void write_gpu_case(tug_json_writer *w, const tug_bench_case *c) {
     number(w, "kernels_per_token", share(g->launches, g->n_tokens));
     not_negative(w, "vram_hit_rate", tug_gpu_load_hit_rate(g));
     number(w, "promoted_per_token", share(g->promoted, g->n_tokens));
+    number(w, "returned_per_token", share(g->returned, g->n_tokens));
     number(w, "carried_per_token", share(g->carried, g->n_tokens));
     number(w, "seeded", share(g->seeded, c->n));
     number(w, "pcie_expert_bytes_per_token", share(g->expert_in_bytes, g->n_tokens));

@@ -12,6 +12,7 @@ void tug_gpu_load_add(tug_gpu_load *g, const tug_gpu_now *before,
     g->expert_misses += after->expert_misses - before->expert_misses;
     g->promoted += after->promoted - before->promoted;
     g->seeded += after->seeded - before->seeded;
+    g->returned += after->returned - before->returned;
     g->carried += after->carried - before->carried;
     g->expert_in_bytes += after->expert_in_bytes - before->expert_in_bytes;
     if (before->joules > 0.0 && after->joules > before->joules) {
@@ -42,15 +43,16 @@ void tug_gpu_load_limits(tug_gpu_load *g, const tug_gpu_limits *l) {
 
 void tug_gpu_load_sum(tug_gpu_load *sum, const tug_gpu_load *g) {
     if (g->seconds <= 0.0) return;
-    double *const to[] = {&sum->seconds,     &sum->n_tokens,      &sum->in_bytes,
-                          &sum->out_bytes,   &sum->launches,      &sum->joules,
-                          &sum->joules_s,    &sum->joules_tok,    &sum->busy,
-                          &sum->expert_hits, &sum->expert_misses, &sum->promoted,
-                          &sum->seeded,      &sum->carried,       &sum->expert_in_bytes};
-    const double from[] = {g->seconds,  g->n_tokens,    g->in_bytes,       g->out_bytes,
-                           g->launches, g->joules,      g->joules_s,       g->joules_tok,
-                           g->busy,     g->expert_hits, g->expert_misses,  g->promoted,
-                           g->seeded,   g->carried,     g->expert_in_bytes};
+    double *const to[] = {
+        &sum->seconds,  &sum->n_tokens,    &sum->in_bytes,      &sum->out_bytes,
+        &sum->launches, &sum->joules,      &sum->joules_s,      &sum->joules_tok,
+        &sum->busy,     &sum->expert_hits, &sum->expert_misses, &sum->promoted,
+        &sum->seeded,   &sum->returned,    &sum->carried,       &sum->expert_in_bytes};
+    const double from[] = {
+        g->seconds,  g->n_tokens,    g->in_bytes,      g->out_bytes,
+        g->launches, g->joules,      g->joules_s,      g->joules_tok,
+        g->busy,     g->expert_hits, g->expert_misses, g->promoted,
+        g->seeded,   g->returned,    g->carried,       g->expert_in_bytes};
     for (size_t i = 0; i < sizeof from / sizeof *from; i++) *to[i] += from[i];
     sum->n_busy += g->n_busy;
     if (g->vram_peak > sum->vram_peak) sum->vram_peak = g->vram_peak;

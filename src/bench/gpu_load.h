@@ -11,7 +11,8 @@ typedef struct tug_gpu_load {
     double seconds, n_tokens; /* measured; 0: nothing was */
     double in_bytes, out_bytes, launches;
     /* As in tug_gpu_now. */
-    double expert_hits, expert_misses, promoted, seeded, carried, expert_in_bytes;
+    double expert_hits, expert_misses, promoted, seeded, returned, carried,
+        expert_in_bytes;
     double joules, joules_s,
         joules_tok; /* and seconds and tokens in which they were told */
     double busy;    /* sum of n_busy shares */

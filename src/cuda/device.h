@@ -1,4 +1,4 @@
-/* device.h - one GPU: memory under a ceiling, two streams, launches.
+/* device.h - one GPU: memory under a ceiling, three streams, launches.
  *
  * FAILURES  What is set up (open, memory, events) returns a status.  What is enqueued
  * (launches, copies, waits of streams) returns nothing: the first failure is kept, nothing
@@ -34,12 +34,13 @@ typedef struct tug_device_info {
     bool waits_for_words; /* see tug_device_after_word */
 } tug_device_info;
 
-/* What runs in one stream runs in order; the two run beside each other. */
+/* What runs in one stream runs in order; they run beside each other: PCIe has two ways. */
 typedef enum tug_device_stream {
     TUG_STREAM_COMPUTE = 0,
-    TUG_STREAM_COPY
+    TUG_STREAM_COPY, /* to the device */
+    TUG_STREAM_BACK  /* from it */
 } tug_device_stream;
-enum { TUG_DEVICE_STREAMS = 2 };
+enum { TUG_DEVICE_STREAMS = 3 };
 
 /* GPU `index` of this machine.  ceiling: bytes that may be allocated, 0: what is free but for
  * a margin; the driver's own context comes on top (some hundred MB).  TUG_EUNSUPPORTED: no

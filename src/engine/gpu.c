@@ -40,6 +40,7 @@ bool tug_model_gpu_now(const tug_model *m, bool ask, tug_gpu_now *out) {
     out->expert_misses = (double)slots.misses;
     out->promoted = (double)slots.promotions;
     out->seeded = (double)slots.seeded;
+    out->returned = (double)slots.returned;
     out->carried = (double)slots.streamed;
     out->expert_in_bytes = (double)slots.bytes;
     const tug_nvml *nvml = tug_backend_gpu_nvml(m->be, &out->why_not);

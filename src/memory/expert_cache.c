@@ -503,6 +503,27 @@ void tug_expert_cache_release(tug_expert_cache *c, int layer, int expert) {
     x->held = false;
 }
 
+bool tug_expert_cache_replace(tug_expert_cache *c, int layer, int expert, int other,
+                              const tug_expert_use *past, uint32_t now) {
+    expert_state *x = expert_at(c, layer, expert);
+    const int at = x->slot;
+    TUG_CHECK(c->layer == NO_LAYER && expert != other);
+    tug_expert_cache_release(c, layer, expert);
+    move_out(pool_of(c, layer), x);
+    if (other == NOBODY) return false;
+    expert_state *y = expert_at(c, layer, other);
+    if (y->state != TUG_EXPERT_ABSENT) return false;
+    move_in(pool_of(c, layer), at, layer, other, y);
+    y->state = TUG_EXPERT_HOME;
+    /* The layer's clock, not the teller's: ages are what counts. */
+    const uint32_t later = c->layers[layer].clock - now;
+    tug_expert_use *use = uses_of(c, layer) + other;
+    *use = *past;
+    use->counted += later;
+    use->last += later;
+    return true;
+}
+
 static void give_up(tug_expert_cache *c, int layer, int home, tug_expert_moved_fn *moved,
                     void *ud) {
     layer_state *l = &c->layers[layer];

@@ -102,6 +102,11 @@ int tug_expert_cache_home(const tug_expert_cache *c, int layer);
  * bytes.  false: it is not at home, or held already. */
 bool tug_expert_cache_hold(tug_expert_cache *c, int layer, int expert);
 void tug_expert_cache_release(tug_expert_cache *c, int layer, int expert);
+/* Between steps, in place of release: `expert` is absent, and its home is that of `other`,
+ * which was used as `past` says until token `now`; or empty, when other is not absent or -1.
+ * Does `other` live there? */
+bool tug_expert_cache_replace(tug_expert_cache *c, int layer, int expert, int other,
+                              const tug_expert_use *past, uint32_t now);
 
 tug_expert_counters tug_expert_cache_counters(const tug_expert_cache *c);
 void tug_expert_cache_reset_counters(tug_expert_cache *c);

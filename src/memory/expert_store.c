@@ -127,6 +127,13 @@ static uint64_t piece_offset(const store_layer *l, int expert, int i) {
     return l->p.offset[i] + (uint64_t)expert * l->w[i]->mat_bytes;
 }
 
+/* Where piece i of an expert begins, as in the file, in a slot. */
+static uint8_t *raw_memory(const tug_expert_store *s, int layer, int expert, int slot,
+                           int i) {
+    const store_layer *l = &s->layer[layer];
+    return piece_memory(s, l, slot, i) + tug_reader_skip(piece_offset(l, expert, i));
+}
+
 static void forget(tug_expert_store *s, int layer, int expert) {
     for (int i = 0; i < PIECES; i++) s->layer[layer].mats[i][expert] = NULL;
 }
@@ -140,9 +147,7 @@ static int settle_pieces(tug_expert_store *s, int layer, int expert, int n) {
     const int slot = tug_expert_cache_slot(s->cache, layer, expert);
     for (int i = 0; i < PIECES; i++) {
         const tug_weight *w = l->w[i];
-        uint8_t *raw =
-            piece_memory(s, l, slot, i) + tug_reader_skip(piece_offset(l, expert, i));
-        uint8_t *at = raw;
+        uint8_t *raw = raw_memory(s, layer, expert, slot, i), *at = raw;
         if (w->packed) {
             at -= (uintptr_t)at % PACKED_ALIGN;
             s->pieces[n++] = (tug_pack_piece){.type = w->type,
@@ -385,6 +390,21 @@ static bool hold(void *ud, int layer, int expert) {
 
 static void release(void *ud, int layer, int expert) {
     tug_expert_cache_release(((tug_expert_store *)ud)->cache, layer, expert);
+}
+
+static void room_of(void *ud, int layer, int held, int other, uint8_t *at[PIECES]) {
+    const tug_expert_store *s = ud;
+    const int slot = tug_expert_cache_slot(s->cache, layer, held);
+    for (int i = 0; i < PIECES; i++) at[i] = raw_memory(s, layer, other, slot, i);
+}
+
+static void replace(void *ud, int layer, int held, int other, const tug_expert_use *past,
+                    uint32_t now) {
+    tug_expert_store *s = ud;
+    const int slot = tug_expert_cache_slot(s->cache, layer, held);
+    forget(s, layer, held);
+    const bool came = tug_expert_cache_replace(s->cache, layer, held, other, past, now);
+    s->class[s->layer[layer].class].slot[slot].raw = came;
 }
 
 /* ---- filling -------------------------------------------------------------------------- */
@@ -673,7 +693,9 @@ tug_status tug_expert_store_create(tug_expert_store **out,
                                     .done = done,
                                     .end = end,
                                     .hold = hold,
-                                    .release = release};
+                                    .release = release,
+                                    .room_of = room_of,
+                                    .replace = replace};
     const tug_status status = create_parts(s, p, err);
     if (status != TUG_OK) {
         tug_expert_store_destroy(&s);

@@ -25,7 +25,7 @@ static const uint64_t RAM_TAKEN = UINT64_C(3000000000);
 /* ---- parts ------------------------------------------------------------------------ */
 
 /* Processor time of a byte that is packed, read: measured on a Xeon with AVX-512. */
-static const double PACK_BYTE_S = 0.15e-9, READ_BYTE_S = 0.05e-9;
+static const double PACK_BYTE_S = 0.30e-9, READ_BYTE_S = 0.05e-9;
 
 /* int8 multiply-adds in a cycle, and weights that a core can use a second. */
 static const struct {

@@ -161,6 +161,7 @@ static void write_gpu(tug_json_writer *w, const snapshot *p) {
     real(w, "expert_hits", g->expert_hits);
     real(w, "promoted", g->promoted);
     real(w, "seeded", g->seeded);
+    real(w, "returned", g->returned);
     real(w, "carried", g->carried);
     real(w, "expert_in_bytes", g->expert_in_bytes);
     real(w, "in_bytes", g->in_bytes);
@@ -345,9 +346,11 @@ void tug_ep_metrics(tug_serve *s, tug_http_exchange *x, tug_api api) {
          "experts that got a place in VRAM while tokens were generated", p.gpu.promoted},
         {"vram_experts_seeded_total", "counter",
          "... and between a prompt and its answer", p.gpu.seeded},
+        {"vram_experts_returned_total", "counter",
+         "experts that lost that place and came back to RAM", p.gpu.returned},
         {"vram_experts_carried_total", "counter",
          "experts copied to the GPU for one batch", p.gpu.carried},
-        {"pcie_expert_bytes_total", "counter", "bytes copied to the GPU for these three",
+        {"pcie_expert_bytes_total", "counter", "bytes of experts copied to the GPU",
          p.gpu.expert_in_bytes},
         {"cache_bytes", "gauge", "bytes of their state",
          (double)(c->kv_bytes + c->recurrent_bytes + c->mark_bytes)},

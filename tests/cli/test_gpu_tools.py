@@ -134,6 +134,7 @@ def test_server():
         assert before["vram_experts_promoted_total"] <= after["vram_experts_promoted_total"], (before, after)
         assert told == {"expert_uses": uses, "expert_hits": after["vram_expert_hits_total"],
                         "promoted": after["vram_experts_promoted_total"], "seeded": after["vram_experts_seeded_total"],
+                        "returned": after["vram_experts_returned_total"],
                         "carried": after["vram_experts_carried_total"],
                         "expert_in_bytes": after["pcie_expert_bytes_total"],
                         "in_bytes": after["pcie_in_bytes_total"], "out_bytes": after["pcie_out_bytes_total"]}, told

@@ -218,24 +218,33 @@ class Handoff:
 
 # ---- slots -------------------------------------------------------------------------------------
 
-S = namedtuple("S", "n_pass compute copy busy table slot half here in_slot coming seat event ahead")
+S = namedtuple("S", "n_pass compute copy back busy table slot half made here in_slot coming bound seat event ahead "
+                    "ram lives by_cpu")
+Seat = namedtuple("Seat", "expert slot loser place landed")  # place: in RAM, which the loser gets; None: it has none
 
 
 class Slots:
-    """table, slot, half: the device's: slot of each expert or None; whose matrices lie in a slot or
-    a half of the carrier, "mixed" while they are written.  here, in_slot, coming, seat: the host's.
-    event: what each half's events were recorded and done.  compute, copy: the streams."""
+    """table, slot, half, made: the device's: slot of each expert or None; whose matrices lie in a slot, in
+    a half of the carrier or where losers are saved, "mixed" while they are written.  here, in_slot,
+    coming, bound, seat: the host's.  event: what each half's events were recorded and done.
+    compute, copy, back: the streams.  ram: whose bytes lie in a place of the expert store; lives: who the
+    store says lives there.  by_cpu: what the CPU computes while the pass runs."""
 
     MISTAKES = [
         "the loser's entry stays", "the loser stays in the mirror", "the mirror changes when a newcomer sets out",
         "the entry is published a pass late", "the slot is filled in the copy stream",
         "nobody asks whether the copy is done", "the copy does not wait for the half",
         "entries change in the copy stream", "two may wish for one slot", "one may come twice",
-        "the newcomer is not in the mirror",
+        "the newcomer is not in the mirror", "the slot is filled before the loser is saved",
+        "the loser crosses before it is saved", "the newcomer is let go when it has landed",
+        "a half is filled while losers leave it",
+        "the newcomer may lose its slot before its place is taken", "nobody asks whether the loser is back",
+        "a loser that was read meanwhile lives twice", "the newcomer stays in the store's book",
+        "losers stay where prompts make experts",
     ]
 
-    def __init__(self, n_expert, n_slot, n_half, n_pass, n_routed, runs_ahead, mistake=None):
-        self.n_expert, self.n_slot, self.n_half = n_expert, n_slot, n_half
+    def __init__(self, n_expert, n_slot, n_half, n_place, n_pass, n_routed, runs_ahead, mistake=None):
+        self.n_expert, self.n_slot, self.n_half, self.n_place = n_expert, n_slot, n_half, n_place
         self.n_pass, self.n_routed, self.runs_ahead = n_pass, n_routed, runs_ahead
         self.mistake = mistake
 
@@ -244,26 +253,27 @@ class Slots:
 
     def start(self):
         table = tuple(e if e < self.n_slot else None for e in range(self.n_expert))
-        return S(0, (), (), None, table, tuple(range(self.n_slot)), (None,) * self.n_half,
-                 tuple(t is not None for t in table), tuple(range(self.n_slot)), (False,) * self.n_expert,
-                 (None,) * self.n_half, ((0, 0, 0, 0),) * self.n_half, 0)
+        ram = tuple(range(self.n_slot, self.n_slot + self.n_place))
+        no, none = (False,) * self.n_expert, (None,) * self.n_half
+        return S(0, (), (), (), None, table, tuple(range(self.n_slot)), none, None,
+                 tuple(t is not None for t in table), tuple(range(self.n_slot)), no, no,
+                 none, ((0,) * 6,) * self.n_half, 0, ram, ram, ())
 
     def is_end(self, s):
-        if s.n_pass < self.n_pass or s.compute or s.copy:
+        if s.n_pass < self.n_pass or s.compute or s.copy or s.back:
             return False
         for slot, expert in enumerate(s.in_slot):
-            if expert is not None:
-                need(s.slot[slot] == expert and s.table[expert] == slot and s.here[expert],
-                     f"at the end slot {slot} is said to hold {expert}: {s}")
+            need(s.slot[slot] == expert and s.table[expert] == slot and s.here[expert],
+                 f"at the end slot {slot} is said to hold {expert}: {s}")
         return True
 
     def steps(self, s):
-        return self.run_compute(s) + self.run_copy(s) + self.begin_pass(s)
+        return self.run_compute(s) + self.run_copy(s) + self.run_back(s) + self.begin_pass(s)
 
     def accidents(self, s):
         return []
 
-    # events of a half: (used recorded, used done, arrived recorded, arrived done), counted
+    # events of a half: (recorded, done) of used, arrived and returned, counted
 
     def note(self, s, half, which):
         counts = list(s.event[half])
@@ -282,6 +292,12 @@ class Slots:
             return [self.note(s._replace(compute=rest), op[1], 1)]
         if op[0] == "fill":
             return [self.fill(s, op, compute=rest)]
+        if op[0] == "save":
+            return [s._replace(made=s.slot[op[1]], compute=rest)]
+        if op[0] == "park":
+            return [s._replace(half=put(s.half, op[1], s.made), compute=rest)]
+        if op[0] == "prompt":
+            return [s._replace(made="prompt", compute=rest)]
         return [self.run_pass(s, op, rest)]
 
     def fill(self, s, op, **rest):
@@ -315,61 +331,136 @@ class Slots:
             return [self.note(s._replace(copy=rest), op[1], 3)]
         if op[0] == "fill":
             return [self.fill(s, op, copy=rest)]
-        _, half, expert = op
+        _, half, expert, place = op
+        need(place is None or s.ram[place] == expert, f"expert {expert} is read from a place that holds {place}")
         if s.half[half] != "mixed":
             return [s._replace(half=put(s.half, half, "mixed"))]
         return [s._replace(half=put(s.half, half, expert), copy=rest)]
 
+    def run_back(self, s):
+        if not s.back:
+            return []
+        op, rest = s.back[0], s.back[1:]
+        if op[0] == "after":
+            return [s._replace(back=rest)] if s.event[op[1]][1] >= op[2] else []
+        if op[0] == "returned":
+            return [self.note(s._replace(back=rest), op[1], 5)]
+        _, half, place, loser = op
+        source = s.made if self.is_("losers stay where prompts make experts") else s.half[half]
+        if s.ram[place] != "mixed":
+            return [s._replace(ram=put(s.ram, place, "mixed"))]
+        return [s._replace(ram=put(s.ram, place, source if source == loser else "wrong"), back=rest)]
+
     # the host, between passes
+
+    def check_cpu(self, s):
+        """What the CPU computes lies where the store says, from the beginning of a pass to its end."""
+        for e in s.by_cpu:
+            for place, who in enumerate(s.lives):
+                need(who != e or s.ram[place] == e, f"the CPU computes {e} from {s.ram[place]}")
 
     def begin_pass(self, s):
         if s.n_pass == self.n_pass or s.ahead > self.runs_ahead:
             return []
-        out, s = [], self.land_all(s)
+        self.check_cpu(s)
+        out, s = [], self.halves(s._replace(by_cpu=()))
+        need(len({e for e in s.lives if e is not None}) == sum(e is not None for e in s.lives), "one lives twice")
         for wishes in self.wishes(s):
             now = s
-            for half, wish in zip([h for h in range(self.n_half) if s.seat[h] is None], wishes):
+            for half, wish in zip(self.free_halves(s), wishes):
                 now = self.depart(now, half, *wish)
             for routed in itertools.combinations(range(self.n_expert), self.n_routed):
-                by_cpu = frozenset(e for e in routed if not now.here[e])
-                out.append(now._replace(n_pass=now.n_pass + 1, ahead=now.ahead + 1,
-                                        compute=now.compute + (("pass", routed, by_cpu),)))
+                by_cpu = tuple(e for e in routed if not now.here[e])
+                go = now._replace(n_pass=now.n_pass + 1, ahead=now.ahead + 1, by_cpu=by_cpu,
+                                  compute=now.compute + (("pass", routed, by_cpu),))
+                self.check_cpu(go)
+                out += [go] + self.displaced(go)
         return out
+
+    def displaced(self, s):
+        """One that was read from the file may stay, in place of any that is not held or computed."""
+        held = {seat.place for seat in s.seat if seat}
+        if self.is_("the newcomer is let go when it has landed"):
+            held = {seat.place for seat in s.seat if seat and not seat.landed}
+        new = [e for e in s.by_cpu if e not in s.lives]
+        return [s._replace(ram=put(s.ram, place, e), lives=put(s.lives, place, e))
+                for e in new for place, who in enumerate(s.lives) if place not in held and who not in s.by_cpu]
+
+    def free_halves(self, s):
+        leaves = self.is_("a half is filled while losers leave it")
+        return [h for h, seat in enumerate(s.seat) if seat is None or (leaves and seat.landed)]
 
     def edit(self, s, expert, slot):
         if self.is_("entries change in the copy stream"):
             return s._replace(copy=s.copy + (("edit", expert, slot),))
         return s._replace(compute=s.compute + (("edit", expert, slot),))
 
-    def land_all(self, s):
-        for half in range(self.n_half):
-            if s.seat[half] is None:
+    def halves(self, s):
+        for half, seat in enumerate(s.seat):
+            if seat is None:
                 continue
-            _, _, recorded, done = s.event[half]
-            if done >= recorded or self.is_("nobody asks whether the copy is done"):
+            _, _, arrivals, arrived, returns, returned = s.event[half]
+            if seat.landed:
+                if returned >= returns or self.is_("nobody asks whether the loser is back"):
+                    s = self.finish(s, half)
+            elif arrived >= arrivals or self.is_("nobody asks whether the copy is done"):
                 s = self.land(s, half)
         return s
 
     def land(self, s, half):
-        expert, slot = s.seat[half]
-        fill = ("fill", half, slot, expert)
+        expert, slot, loser, place, _ = s.seat[half]
+        save, fill, park = ("save", slot), ("fill", half, slot, expert), ("park", half)
+        if place is None:
+            ops = (fill,)
+        elif self.is_("the slot is filled before the loser is saved"):
+            ops = (fill, save, park)
+        else:
+            ops = (save, fill, park)
         if self.is_("the slot is filled in the copy stream"):
             s = s._replace(copy=s.copy + (fill,))
-        else:
-            s = s._replace(compute=s.compute + (fill,))
+            ops = tuple(op for op in ops if op != fill)
+        s = self.note(s._replace(compute=s.compute + ops + (("used", half),)), half, 0)
         if not self.is_("the entry is published a pass late"):
+            if not self.is_("the loser's entry stays"):
+                s = self.edit(s, loser, None)
             s = self.edit(s, expert, slot)
-        here = s.here if self.is_("the newcomer is not in the mirror") else put(s.here, expert, True)
-        return s._replace(here=here, coming=put(s.coming, expert, False),
-                          in_slot=put(s.in_slot, slot, expert), seat=put(s.seat, half, None))
+        if not self.is_("the loser stays in the mirror"):
+            s = s._replace(here=put(s.here, loser, False))
+        if not self.is_("the newcomer is not in the mirror"):
+            s = s._replace(here=put(s.here, expert, True))
+        s = s._replace(coming=put(s.coming, expert, False), bound=put(s.bound, loser, False),
+                       in_slot=put(s.in_slot, slot, expert))
+        if place is None:
+            return s._replace(seat=put(s.seat, half, None))
+        if not self.is_("the newcomer may lose its slot before its place is taken"):
+            s = s._replace(bound=put(s.bound, expert, True))
+        if self.is_("losers stay where prompts make experts"):
+            s = s._replace(compute=s.compute + (("prompt",),))
+        s = self.send_back(s, half)
+        return s._replace(seat=put(s.seat, half, s.seat[half]._replace(landed=True)))
+
+    def send_back(self, s, half):
+        _, _, loser, place, _ = s.seat[half]
+        wait = () if self.is_("the loser crosses before it is saved") else (("after", half, s.event[half][0]),)
+        return self.note(s._replace(back=s.back + wait + (("home", half, place, loser), ("returned", half))), half, 4)
+
+    def finish(self, s, half):
+        expert, _, loser, place, _ = s.seat[half]
+        there = loser not in s.lives or self.is_("a loser that was read meanwhile lives twice")
+        lives = s.lives
+        if not self.is_("the newcomer stays in the store's book"):
+            lives = put(lives, place, loser if there else None)
+        elif there and None in lives:
+            lives = put(lives, lives.index(None), loser)
+        return s._replace(seat=put(s.seat, half, None), bound=put(s.bound, expert, False), lives=lives)
 
     def wishes(self, s):
         """Any policy: every choice of newcomers and slots that it could make."""
-        free = sum(seat is None for seat in s.seat)
+        free = len(self.free_halves(s))
         twice = self.is_("one may come twice")
         new = [e for e in range(self.n_expert) if not s.here[e] and (twice or not s.coming[e])]
         shared = self.is_("two may wish for one slot")
-        old = [i for i in range(self.n_slot) if s.in_slot[i] is not None or shared]
+        old = [i for i in range(self.n_slot) if not s.bound[s.in_slot[i]] or shared]
         pairs = list(itertools.product(new, old))
         out = [()]
         for n in range(1, free + 1):
@@ -379,19 +470,16 @@ class Slots:
         return out
 
     def depart(self, s, half, expert, slot):
-        old = s.in_slot[slot]
-        if old is not None:
-            if not self.is_("the loser's entry stays"):
-                s = self.edit(s, old, None)
-            if not self.is_("the loser stays in the mirror"):
-                s = s._replace(here=put(s.here, old, False))
+        loser = s.in_slot[slot]
+        place = s.lives.index(expert) if expert in s.lives else None
+        if any(seat and seat.place == place for seat in s.seat):
+            place = None  # held already: by hand
+        s = s._replace(bound=put(s.bound, loser, True), coming=put(s.coming, expert, True),
+                       seat=put(s.seat, half, Seat(expert, slot, loser, place, False)))
         if self.is_("the mirror changes when a newcomer sets out"):
             s = s._replace(here=put(s.here, expert, True))
-        s = self.note(s._replace(compute=s.compute + (("used", half),)), half, 0)
         wait = () if self.is_("the copy does not wait for the half") else (("after", half, s.event[half][0]),)
-        s = self.note(s._replace(copy=s.copy + wait + (("copy", half, expert), ("arrived", half))), half, 2)
-        return s._replace(in_slot=put(s.in_slot, slot, None), coming=put(s.coming, expert, True),
-                          seat=put(s.seat, half, (expert, slot)))
+        return self.note(s._replace(copy=s.copy + wait + (("copy", half, expert, place), ("arrived", half))), half, 2)
 
 
 # ---- crossing ----------------------------------------------------------------------------------
@@ -628,9 +716,10 @@ def handoff_worlds(larger):
 
 
 def slot_worlds(larger):
-    #        experts, slots, halves, passes, routed, runs ahead
-    sizes = [(2, 1, 1, 5, 1, 0), (3, 1, 1, 4, 2, 1), (3, 2, 1, 4, 1, 0), (3, 2, 2, 3, 2, 0), (4, 2, 2, 3, 1, 1)]
-    for size in sizes + ([(4, 2, 1, 5, 2, 1), (4, 2, 2, 4, 2, 1)] if larger else []):
+    #        experts, slots, halves, places in RAM, passes, routed, runs ahead
+    sizes = [(2, 1, 1, 1, 5, 1, 0), (3, 1, 1, 2, 4, 2, 1), (3, 2, 1, 1, 4, 1, 0), (3, 2, 2, 1, 3, 2, 0),
+             (4, 2, 2, 1, 3, 1, 1), (3, 1, 1, 0, 4, 2, 1)]
+    for size in sizes + ([(4, 2, 1, 2, 5, 2, 1), (4, 2, 2, 2, 4, 2, 1)] if larger else []):
         yield Slots, size
 
 

@@ -378,6 +378,33 @@ static void test_ram_keeps_what_vram_has_not(void **state) {
     close_both(&s, &m);
 }
 
+/* RAM and VRAM have room for all experts: who loses a slot in VRAM comes back to RAM. */
+static void test_losers_come_back(void **state) {
+    (void)state;
+    const int n_layer = cpu->net.weights.n_layer;
+    tug_model *m = opened((n_all - IN_VRAM + n_layer - 1) / n_layer, 2, 0);
+    tug_session *s = session_of(m);
+    tug_err err;
+    tug_cuda_of(m->be)->costs.newcomer_margin = 0.1;
+    for (int i = 0; i < 64; i++) {
+        must(tug_session_append(s, &prompt[i % N_PROMPT], 1, &err), &err);
+    }
+    const tug_streaming streaming = tug_model_streaming(m);
+    const tug_cuda_slot_stats st = slots(m);
+    const int reads = (int)(streaming.wanted - streaming.hits - streaming.early);
+    int in_ram, in_both;
+    count_ram(m, &in_ram, &in_both);
+    print_message("%d promotions, %d came back; %d reads, %d experts nowhere\n",
+                  (int)st.promotions, (int)st.returned, reads,
+                  n_all - IN_VRAM - in_ram + in_both);
+    assert_true(st.promotions >= IN_VRAM && st.returned >= IN_VRAM);
+    assert_true(10 * reads <= (int)st.promotions);
+    churn(m);
+    expect_text(s, N_PROMPT);
+    expect_text(s, 3);
+    close_both(&s, &m);
+}
+
 /* ---- start --------------------------------------------------------------------------------------------- */
 
 static int setup(void **state) {
@@ -414,6 +441,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_read_errors),
         cmocka_unit_test(test_lost_device),
         cmocka_unit_test(test_ram_keeps_what_vram_has_not),
+        cmocka_unit_test(test_losers_come_back),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -36,8 +36,8 @@ def busy():
         part["bytes"] = int(n * GB)
     s["memory"].append({"tier": "VRAM", "total": 12 * GB, "used": 9 * GB, "parts": [
         {"name": "experts", "bytes": 7 * GB}, {"name": "kv cache", "bytes": GB}]})
-    s["gpu"] = {"expert_uses": 400_000, "expert_hits": 236_000, "promoted": 9_100, "seeded": 700, "carried": 12_000,
-                "expert_in_bytes": 33 * GB, "in_bytes": 41 * GB, "out_bytes": 2 * GB}
+    s["gpu"] = {"expert_uses": 400_000, "expert_hits": 236_000, "promoted": 9_100, "seeded": 700,
+                "returned": 5_200, "carried": 12_000, "expert_in_bytes": 33 * GB, "in_bytes": 41 * GB, "out_bytes": 2 * GB}
     s["speed"] = {"prefill_tok_s": 412.6, "decode_tok_s": 23.48}
     s["queue"] = {"waiting": 1, "running": 2, "limit": 64}
     s["running"] = [

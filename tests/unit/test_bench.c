@@ -204,6 +204,7 @@ static tug_gpu_load a_second_of_gpu(void) {
                                .expert_misses = 100,
                                .promoted = 20,
                                .seeded = 7,
+                               .returned = 16,
                                .carried = 80,
                                .expert_in_bytes = 1e9,
                                .in_bytes = 100 + 2e9,
@@ -243,6 +244,7 @@ static void gpu_counters_add_up(void **state) {
     assert_true(near(tug_gpu_load_watts(&nothing), 0.0));
     assert_true(near(tug_gpu_load_hit_rate(&g), 0.75) && near(sum.expert_hits, 600));
     assert_true(near(sum.promoted, 40) && near(sum.seeded, 14) && near(sum.carried, 160));
+    assert_true(near(sum.returned, 32));
     assert_true(near(sum.expert_misses, 200) && near(sum.expert_in_bytes, 2e9));
     assert_true(tug_gpu_load_hit_rate(&nothing) < 0.0);
 }

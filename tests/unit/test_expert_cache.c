@@ -402,6 +402,27 @@ static void op_release(world *w, int layer, int expert) {
     expect_only(w, &before, &after, none);
 }
 
+/* The home that was held is another's, who was nowhere; or empty.  -1: nobody's. */
+static void op_replace(world *w, int layer, int expert, int other) {
+    const int i = id_of(w, layer, expert), j = other < 0 ? i : id_of(w, layer, other);
+    bool may[MAX_WORLD] = {false};
+    const view before = look(w);
+    const bool want = other >= 0 && before.state[j] == TUG_EXPERT_ABSENT;
+    const tug_expert_use past = uses_of(w->c, layer)[other < 0 ? 0 : other];
+    const uint32_t now = w->c->layers[layer].clock;
+    w->held[i] = false;
+    const bool is = tug_expert_cache_replace(w->c, layer, expert, other, &past, now);
+    const view after = checked(w);
+    may[i] = true;
+    may[j] |= want;
+    expect_only(w, &before, &after, may);
+    assert_int_equal(is, want);
+    assert_int_equal(after.state[i], TUG_EXPERT_ABSENT);
+    if (!want) return;
+    assert_int_equal(after.state[j], TUG_EXPERT_HOME);
+    assert_int_equal(after.slot[j], before.slot[i]);
+}
+
 /* ---- single rules ----------------------------------------------------------------------- */
 
 static void create_one(world *w, int home, int staging) {
@@ -602,6 +623,32 @@ static void test_what_is_held_stays_home(void **unused) {
     tug_expert_cache_destroy(&w.c);
 }
 
+static void test_a_held_home_changes_hands(void **unused) {
+    (void)unused;
+    world w;
+    create_one(&w, 2, 1);
+    use(&w, 0, 1 << 0 | 1 << 1);
+    op_hold(&w, 0, 0);
+    op_replace(&w, 0, 0, 2);
+    op_hold(&w, 0, 1);
+    op_replace(&w, 0, 1, 2); /* is there already: the home is empty */
+    op_hold(&w, 0, 2);
+    op_replace(&w, 0, 2, -1);
+    use(&w, 0, 1 << 0 | 1 << 1); /* both empty homes are taken */
+    assert_int_equal(state(&w, 0, 0), TUG_EXPERT_HOME);
+    assert_int_equal(state(&w, 0, 1), TUG_EXPERT_HOME);
+    /* Told by another clock: what counts is how long ago. */
+    const tug_expert_use past = {.heat = 2, .brief = 1, .counted = 90, .last = 95};
+    op_hold(&w, 0, 0);
+    assert_true(tug_expert_cache_replace(w.c, 0, 0, 3, &past, 100));
+    const tug_expert_use *use = uses_of(w.c, 0) + 3;
+    const uint32_t clock = w.c->layers[0].clock;
+    assert_int_equal(clock - use->counted, 10);
+    assert_int_equal(clock - use->last, 5);
+    assert_true(use->heat == 2 && use->brief == 1);
+    tug_expert_cache_destroy(&w.c);
+}
+
 static void test_classes_share_nothing(void **unused) {
     (void)unused;
     world w = {.n_layer = 3,
@@ -790,9 +837,20 @@ static void try_holding(walk *k, int layer, int expert) {
     set_out(k);
 }
 
+static void try_replacing(walk *k, int layer, int expert) {
+    for (int other = -1; other < k->w->n_expert; other++) {
+        if (other == expert) continue;
+        op_replace(k->w, layer, expert, other);
+        arrive(k);
+        set_out(k);
+    }
+}
+
 static void try_expert(walk *k, int layer, int expert, tug_expert_state s, int step) {
     try_holding(k, layer, expert);
-    const bool wanted = k->w->wanted[id_of(k->w, layer, expert)];
+    const int i = id_of(k->w, layer, expert);
+    const bool wanted = k->w->wanted[i];
+    if (step < 0 && k->w->held[i]) try_replacing(k, layer, expert);
     if (s == TUG_EXPERT_ABSENT) {
         op_fetch(k->w, layer, expert);
         arrive(k);
@@ -942,7 +1000,12 @@ static bool roll(world *w, tug_rng *r) {
     const int expert = (int)(tug_rng_u64(r) % (uint64_t)w->n_expert);
     const tug_expert_state s = state(w, layer, expert);
     const uint64_t dice = tug_rng_u64(r) % 100;
-    if (w->held[id_of(w, layer, expert)] && dice < 50) {
+    const bool held = w->held[id_of(w, layer, expert)];
+    if (held && w->step < 0 && dice < 25) {
+        const int other = (int)(tug_rng_u64(r) % (uint64_t)(w->n_expert + 1)) - 1;
+        if (other == expert) return false;
+        op_replace(w, layer, expert, other);
+    } else if (held && dice < 50) {
         op_release(w, layer, expert);
     } else if (s == TUG_EXPERT_HOME && dice < 10) {
         op_hold(w, layer, expert);
@@ -1002,6 +1065,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_a_step_that_is_given_up),
         cmocka_unit_test(test_resize),
         cmocka_unit_test(test_what_is_held_stays_home),
+        cmocka_unit_test(test_a_held_home_changes_hands),
         cmocka_unit_test(test_classes_share_nothing),
         cmocka_unit_test(test_uses_are_told_in_tokens),
         cmocka_unit_test(test_every_state_of_small_worlds),

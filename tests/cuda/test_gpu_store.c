@@ -392,16 +392,17 @@ static void test_losers_come_back(void **state) {
     const tug_streaming streaming = tug_model_streaming(m);
     const tug_cuda_slot_stats st = slots(m);
     const int reads = (int)(streaming.wanted - streaming.hits - streaming.early);
-    int in_ram, in_both;
-    count_ram(m, &in_ram, &in_both);
-    print_message("%d promotions, %d came back; %d reads, %d experts nowhere\n",
-                  (int)st.promotions, (int)st.returned, reads,
-                  n_all - IN_VRAM - in_ram + in_both);
+    print_message("%d promotions, %d came back; %d experts were read\n",
+                  (int)st.promotions, (int)st.returned, reads);
     assert_true(st.promotions >= IN_VRAM && st.returned >= IN_VRAM);
-    assert_true(10 * reads <= (int)st.promotions);
+    assert_true(4 * reads <= (int)st.promotions); /* wanted while they crossed */
     churn(m);
     expect_text(s, N_PROMPT);
     expect_text(s, 3);
+    emu.configure("schedule=random:5");
+    expect_text(s, 5);
+    emu.configure("schedule=immediate");
+    assert_true(slots(m).returned > st.returned);
     close_both(&s, &m);
 }
 

@@ -51,6 +51,20 @@ def test_same_text():
     assert done.stdout == cpu_text()
 
 
+def test_every_kind_of_weights():
+    """Random models of other types: floats go to tensor cores in a prompt, the rest as integers."""
+    prompt = "def reverse(s): return s[::-1]  # and a prompt of more than sixteen tokens"
+    with tempfile.TemporaryDirectory() as folder:
+        for mix in ("F16", "BF16", "F32", "Q2_K", "Q3_K_M", "IQ4_XS", "Q4_0"):
+            path = os.path.join(folder, mix + ".gguf")
+            subprocess.run([TUG, "synth", "-o", path, "--like", "tiny", "--quant", mix], check=True, capture_output=True)
+            texts = [subprocess.run([TUG, "run", "-m", path, "-c", "256", "-t", "1", "--temp", "0", "-n", "6", *where,
+                                     prompt], capture_output=True, timeout=600, check=True, env=world())
+                     for where in (("--gpu", "none"), ("--gpu", "0"))]
+            assert "64 of 64 experts have a copy there" in texts[1].stderr.decode(), texts[1].stderr
+            assert texts[0].stdout and texts[0].stdout == texts[1].stdout, (mix, texts)
+
+
 def test_going_on_without():
     goes_on(r"the dense weights alone take \d", "--gpu", "0", "--vram", "1M")
     goes_on(r"there is no GPU 3", "--gpu", "3")

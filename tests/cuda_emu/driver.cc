@@ -488,7 +488,7 @@ static void need_event(CUevent_st *e) {
 tug_cu_result cuEventDestroy_v2(tug_cu_event e) {
     const call c;
     need_event(e);
-    run_until(event_done, e);
+    run_until(event_unused, e);
     events.erase(e);
     delete e;
     return c.failure;

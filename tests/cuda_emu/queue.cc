@@ -157,6 +157,15 @@ bool stream_destroy(CUstream_st *s) {
     return false;
 }
 
+bool event_unused(void *event) {
+    for (const CUstream_st *s : streams) {
+        for (const op &o : s->queue) {
+            if (o.event == event) return false;
+        }
+    }
+    return true;
+}
+
 size_t stream_count() {
     return streams.size();
 }

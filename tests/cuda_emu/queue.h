@@ -102,8 +102,9 @@ CUstream_st *stream_create();
 bool stream_destroy(CUstream_st *s); // what is queued runs first
 bool stream_exists(CUstream_st *s);
 size_t stream_count();
-void drop_all();       // what is queued never runs: the device failed
-bool all_idle(void *); // nothing is queued anywhere
+void drop_all();           // what is queued never runs: the device failed
+bool all_idle(void *);     // nothing is queued anywhere
+bool event_unused(void *); // not recorded by what is queued, and nobody waits for it
 void end_capture(const std::shared_ptr<capture> &cap); // no stream is part of it any more
 void enqueue(CUstream_st *s, op o);                    // or into the capture
 void let_run();      // what the schedule allows at a driver call

@@ -413,11 +413,18 @@ void tug_cpu_linear(const tug_backend *be, const tug_weight *w, int64_t mat, int
 
 /* ---- projections --------------------------------------------------------------------- */
 
-int64_t tug_cpu_row_grain(const tug_backend *be, int64_t n_rows, int64_t n_tok) {
-    /* A batch wants whole tiles; a single token wants about eight pieces per thread, so
-     * that a thread that was interrupted does not make the others wait for long. */
-    const int64_t tile = n_tok >= 8 ? TUG_CPU_TILE_ROWS : 16;
-    const int64_t fair = n_rows / (8 * (int64_t)tug_pool_size(be->pool));
+/* Rows that a thread takes at a time, of n_rows that take n_bytes.  A batch wants whole
+ * tiles.  A single token wants about eight pieces per thread, so that one that was
+ * interrupted does not make the others wait for long; of a matrix as large as the head
+ * more, because at the end all wait for the last piece. */
+static int64_t row_grain(const tug_backend *be, int64_t n_rows, int64_t n_bytes,
+                         int64_t n_tok) {
+    enum { MAX_BYTES = 512 << 10 };
+    const int64_t tile = n_tok >= 8 ? TUG_CPU_TILE_ROWS : TUG_PACK_ROWS;
+    int64_t fair = n_rows / (8 * (int64_t)tug_pool_size(be->pool));
+    if (n_tok < 8 && n_bytes > 0 && fair > MAX_BYTES * n_rows / n_bytes) {
+        fair = MAX_BYTES * n_rows / n_bytes;
+    }
     return fair <= tile ? tile : fair / tile * tile;
 }
 
@@ -436,11 +443,24 @@ typedef struct project_job {
     int64_t n_tok;
 } project_job;
 
+/* Row `at` of all projections laid end to end; NULL beyond them. */
+static const uint8_t *row_of_all(const project_job *j, int64_t at) {
+    for (int i = 0; i < j->n_proj; i++) {
+        const tug_weight *w = &j->p[i].w;
+        if (at < w->n_rows) return tug_weight_row(w, 0, at);
+        at -= whole_groups(w->n_rows);
+        if (at < 0) break;
+    }
+    return NULL;
+}
+
 /* Rows [begin, end) of all projections laid end to end, each rounded up to whole
  * groups so that no piece begins inside a group of packed rows. */
 static void project_rows(void *ud, int64_t begin, int64_t end, int thread) {
     const project_job *j = ud;
     int64_t base = 0;
+    /* Threads mostly take turns: what this one probably gets next. */
+    const int64_t later = begin + tug_pool_size(j->be->pool) * (end - begin);
     for (int i = 0; i < j->n_proj && base < end; i++) {
         const tug_weight *w = &j->p[i].w;
         const int64_t from = max64(begin - base, 0);
@@ -449,8 +469,10 @@ static void project_rows(void *ud, int64_t begin, int64_t end, int thread) {
         const void *x = kind == TUG_ACT_F32 ? (const void *)j->x : j->be->act[kind];
         for (int64_t row = from; row < to; row += TUG_CPU_TILE_ROWS) {
             const int64_t n = to - row < TUG_CPU_TILE_ROWS ? to - row : TUG_CPU_TILE_ROWS;
+            const int64_t next = base + whole_groups(row + n);
             tug_cpu_linear(j->be, w, 0, row, n, j->dst + j->p[i].dst_col + row,
-                           j->dst_stride, x, NULL, j->n_tok, thread, NULL);
+                           j->dst_stride, x, NULL, j->n_tok, thread,
+                           row_of_all(j, next < end ? next : later));
         }
         base += whole_groups(w->n_rows);
     }
@@ -472,14 +494,16 @@ static void convert_for(tug_backend *be, const tug_proj *p, int n_proj, const fl
 
 static void op_project(tug_backend *be, const tug_proj *p, int n_proj, float *dst,
                        int64_t dst_stride, const float *x, int64_t n_tok) {
-    int64_t n_rows = 0, macs = 0;
+    int64_t n_rows = 0, n_bytes = 0, macs = 0;
     for (int i = 0; i < n_proj; i++) {
         n_rows += whole_groups(p[i].w.n_rows);
+        n_bytes += p[i].w.n_rows * (int64_t)p[i].w.row_bytes;
         macs += p[i].w.n_rows * p[i].w.n_cols * n_tok * p[i].w.digits;
     }
     convert_for(be, p, n_proj, x, n_tok);
     project_job j = {be, p, n_proj, dst, dst_stride, x, n_tok};
-    tug_cpu_for(be, n_rows, tug_cpu_row_grain(be, n_rows, n_tok), macs, project_rows, &j);
+    tug_cpu_for(be, n_rows, row_grain(be, n_rows, n_bytes, n_tok), macs, project_rows,
+                &j);
 }
 
 static const int32_t *op_routed(tug_backend *be) {

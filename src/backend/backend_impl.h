@@ -164,8 +164,4 @@ void tug_cpu_linear(const tug_backend *be, const tug_weight *w, int64_t mat, int
 void tug_cpu_for(tug_backend *be, int64_t n, int64_t grain, int64_t macs,
                  tug_range_fn *fn, void *ud);
 
-/* Rows of a weight that one thread takes at a time: few enough to share the work of one
- * token evenly, enough to amortise a tile of a batch. */
-int64_t tug_cpu_row_grain(const tug_backend *be, int64_t n_rows_total, int64_t n_tok);
-
 #endif

@@ -11,8 +11,9 @@
 
 enum {
     ROWS = 4,
-    TOKENS = 6, /* 24 sums, 4 weights, 1 activation: 29 of 32 registers */
-    BLOCK = 48, /* tokens: 384 KB of 2,048 columns */
+    TOKENS = 6,  /* 24 sums, 4 weights, 1 activation: 29 of 32 registers */
+    BLOCK = 48,  /* tokens: 384 KB of 2,048 columns */
+    NEAR = 1024, /* bytes */
 };
 
 /* 16 weights from column c, those outside `mask` zero and not touched. */
@@ -37,20 +38,27 @@ typedef struct tile {
     float *y[TOKENS]; /* where the tile's first row goes */
     int64_t n_cols;
     int n_rows;
-    size_t ahead;   /* bytes from a row to that of the next tile, asked for meanwhile */
-    size_t element; /* bytes */
+    ptrdiff_t ahead; /* bytes from a row to that of the next tile, asked for meanwhile */
+    size_t element;  /* bytes */
 } tile;
+
+/* Asks for the rows of the next tile, and again for what this one reads soon, in two steps
+ * as for packed rows (linear_packed.h).  Once for every line of 64 bytes. */
+INLINE void ask_ahead(const tile *t, int64_t c) {
+    const size_t at = (size_t)c * t->element;
+    if (at % 64 != 0) return;
+#pragma GCC unroll 4
+    for (int r = 0; r < ROWS; r++) {
+        _mm_prefetch(t->w[r] + at + t->ahead, _MM_HINT_T1);
+        _mm_prefetch(t->w[r] + at + NEAR, _MM_HINT_T0);
+    }
+}
 
 INLINE void add_products(__m512 sum[ROWS][TOKENS], const tile *t, load_fn *load,
                          int64_t c, __mmask16 mask, int n_tok) {
     __m512 w[ROWS];
 #pragma GCC unroll 4
-    for (int r = 0; r < ROWS; r++) {
-        if (n_tok == 1) {
-            _mm_prefetch(t->w[r] + t->ahead + (size_t)c * t->element, _MM_HINT_T1);
-        }
-        w[r] = load(t->w[r], c, mask);
-    }
+    for (int r = 0; r < ROWS; r++) w[r] = load(t->w[r], c, mask);
 #pragma GCC unroll 6
     for (int i = 0; i < n_tok; i++) {
         const __m512 x = _mm512_maskz_loadu_ps(mask, t->x[i] + c);
@@ -68,7 +76,10 @@ INLINE void tile_n(const tile *t, load_fn *load, int n_tok) {
         for (int i = 0; i < n_tok; i++) sum[r][i] = _mm512_setzero_ps();
     }
     int64_t c = 0;
-    for (; c + 16 <= t->n_cols; c += 16) add_products(sum, t, load, c, 0xFFFF, n_tok);
+    for (; c + 16 <= t->n_cols; c += 16) {
+        if (n_tok == 1) ask_ahead(t, c);
+        add_products(sum, t, load, c, 0xFFFF, n_tok);
+    }
     if (c < t->n_cols) {
         add_products(sum, t, load, c, (__mmask16)((1u << (t->n_cols - c)) - 1), n_tok);
     }
@@ -99,9 +110,10 @@ INLINE void linear_rows(const tug_linear_args *a, load_fn *load, int64_t r0, int
     const int64_t left = a->n_rows - r0;
     tile t = {.n_cols = a->n_cols,
               .n_rows = left < ROWS ? (int)left : ROWS,
-              .ahead = ROWS * a->w_row_bytes,
+              .ahead = (ptrdiff_t)(ROWS * a->w_row_bytes),
               .element = a->w_row_bytes / (size_t)a->n_cols};
     weight_rows(t.w, a, r0, ROWS);
+    if (left <= ROWS && a->w_next) t.ahead = (const char *)a->w_next - t.w[0];
     for (; t0 < t1; t0 += TOKENS) {
         const int n_tok = t1 - t0 < TOKENS ? (int)(t1 - t0) : TOKENS;
         for (int i = 0; i < n_tok; i++) {

@@ -67,6 +67,7 @@ typedef struct format {
     int odd_shift;       /* see unpack_fn */
     int top;             /* the largest byte, if folded */
     bool words;          /* what 16 columns add up to fits 16 bits: 16 * 127 * q < 2^15 */
+    bool pairs;          /* the same, with a scale per 16 columns, see add_pair */
     bool folded;         /* panels hold the products with the scales */
 } format;
 
@@ -290,12 +291,10 @@ INLINE void start_of(int32_t start[16], const tug_act_q8_256 *x, format fmt) {
     _mm512_store_si512(start, _mm512_srav_epi32(_mm512_loadu_si512(x->start16), by));
 }
 
-/* Quads [q0, q0 + n) of a run, which share the scale of `block`, for each token. */
-INLINE void gemv_block(__m512i *total, const __m512i *w, const factors *f,
-                       int32_t (*start)[16], const tug_act_q8_256 *const *x, int column,
-                       int block, int n_tok, format fmt) {
-    const __m512i scale = _mm512_load_si512(f->scale[block]);
-    __m512i sum[GEMV_TOKENS];
+/* sum (n_tok,) = the quads of a block, from `column` on, times each token. */
+INLINE void gemv_block(__m512i *sum, const __m512i *w, int32_t (*start)[16],
+                       const tug_act_q8_256 *const *x, int column, int block, int n_tok,
+                       format fmt) {
 #pragma GCC unroll 4
     for (int t = 0; t < n_tok; t++) {
         if (fmt.bias == 0) {
@@ -314,51 +313,95 @@ INLINE void gemv_block(__m512i *total, const __m512i *w, const factors *f,
             sum[t] = dot_quad(sum[t], w[q], x[t]->q + column + 4 * q);
         }
     }
+}
+
+/* total += sum * the scale of a block. */
+INLINE void add_block(__m512i *total, const __m512i *sum, const factors *f, int block,
+                      int n_tok) {
+    const __m512i scale = _mm512_load_si512(f->scale[block]);
 #pragma GCC unroll 4
     for (int t = 0; t < n_tok; t++) {
         total[t] = _mm512_add_epi32(total[t], _mm512_mullo_epi32(sum[t], scale));
     }
 }
 
-/* total += the even blocks of a run, odd += its odd ones.  `is_odd` is run % 2: a constant. */
-INLINE void gemv_run(__m512i *total, __m512i *odd, const factors *f, const uint8_t *body,
-                     int32_t (*start)[16], const tug_act_q8_256 *const *x, int run,
-                     bool is_odd, int n_tok, format fmt, stream_end end) {
-    __m512i w[8];
-    /* An eighth of the superblock's lines: spread like this, memory keeps up. */
-    const int share = (fmt.n_line + 7) / 8;
-    stream(body + (ptrdiff_t)share * LINE * run, (size_t)(share * LINE), end);
+/* total += 256 * (even * its scale + odd * its), of the two blocks of a run: as 16-bit words,
+ * for one instruction.  `four` has the scales of two runs in the bytes of each dword; moved
+ * to the upper byte of a word they are 256 times themselves.  No total leaves 32 bits:
+ * 256 columns * 127 * 4 * a scale of 32 * 256 < 2^30. */
+INLINE void add_pair(__m512i *total, const __m512i *even, const __m512i *odd,
+                     __m512i four, bool is_odd, int n_tok, format fmt) {
+    const __m512i dwords =
+        _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04000400, 0x08000800, 0x0C000C00));
+    const __m512i own = _mm512_set1_epi32(is_odd ? 0x03800280 : 0x01800080);
+    const __m512i scale = _mm512_shuffle_epi8(four, _mm512_or_si512(dwords, own));
+#pragma GCC unroll 4
+    for (int t = 0; t < n_tok; t++) {
+        /* upper | (even & 0xFFFF); the shift also takes away what cheap bytes are larger. */
+        const __m512i upper = _mm512_slli_epi32(odd[t], (unsigned)(16 - fmt.odd_shift));
+        const __m512i words =
+            _mm512_ternarylogic_epi32(upper, even[t], _mm512_set1_epi32(0xFFFF), 0xF8);
+        total[t] = dot_words(total[t], words, scale);
+    }
+}
+
+/* The sums of a superblock that is under way. */
+typedef struct gemv_sums {
+    __m512i even[GEMV_TOKENS]; /* of even blocks; of all, 256 times, if fmt.pairs */
+    __m512i odd[GEMV_TOKENS];  /* of odd blocks, see unpack_fn */
+} gemv_sums;
+
+/* Adds a run.  `is_odd` is run % 2: a constant. */
+INLINE void gemv_run(gemv_sums *s, const factors *f, const __m512i *four,
+                     const uint8_t *body, int32_t (*start)[16],
+                     const tug_act_q8_256 *const *x, int run, bool is_odd, int n_tok,
+                     format fmt, stream_end end) {
+    __m512i w[8], first[GEMV_TOKENS], second[GEMV_TOKENS];
+    /* An eighth of the superblock's lines: spread like this, memory keeps up.  (Rounded up;
+     * asking for none of them twice makes it 1 to 2 % slower.) */
+    const int share = (fmt.n_line + 7) / 8, half = fmt.block == 16 ? share / 2 : 0;
+    const uint8_t *const ask = body + (ptrdiff_t)share * LINE * run;
+    stream(ask, (size_t)((share - half) * LINE), end);
     const __m512i as_is[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
     fmt.unpack(w, body, run, is_odd, true, as_is);
-    if (fmt.block == 16) {
-        gemv_block(total, w, f, start, x, 32 * run, 2 * run, n_tok, fmt);
-        gemv_block(odd, w + 4, f, start, x, 32 * run + 16, 2 * run + 1, n_tok, fmt);
-    } else if (is_odd) {
-        gemv_block(odd, w, f, start, x, 32 * run, run, n_tok, fmt);
+    if (fmt.block == 32) {
+        gemv_block(first, w, start, x, 32 * run, run, n_tok, fmt);
+        add_block(is_odd ? s->odd : s->even, first, f, run, n_tok);
+        return;
+    }
+    gemv_block(first, w, start, x, 32 * run, 2 * run, n_tok, fmt);
+    stream(ask + (ptrdiff_t)(share - half) * LINE, (size_t)(half * LINE), end);
+    gemv_block(second, w + 4, start, x, 32 * run + 16, 2 * run + 1, n_tok, fmt);
+    if (fmt.pairs) {
+        add_pair(s->even, first, second, four[run / 2], is_odd, n_tok, fmt);
     } else {
-        gemv_block(total, w, f, start, x, 32 * run, run, n_tok, fmt);
+        add_block(s->even, first, f, 2 * run, n_tok);
+        add_block(s->odd, second, f, 2 * run + 1, n_tok);
     }
 }
 
 /* total (n_tok,) = one superblock of 16 rows times a record of each token, exactly. */
-INLINE void gemv_superblock(__m512i *total, const factors *f, const uint8_t *body,
-                            const tug_act_q8_256 *const *x, int n_tok, format fmt,
-                            stream_end end) {
+INLINE void gemv_superblock(__m512i *total, const factors *f, const __m512i *four,
+                            const uint8_t *body, const tug_act_q8_256 *const *x,
+                            int n_tok, format fmt, stream_end end) {
     int32_t start[GEMV_TOKENS][16] __attribute__((aligned(64)));
-    __m512i odd[GEMV_TOKENS];
+    gemv_sums s;
 #pragma GCC unroll 4
     for (int t = 0; t < n_tok; t++) {
         if (fmt.bias != 0) start_of(start[t], x[t], fmt);
-        total[t] = odd[t] = _mm512_setzero_si512();
+        s.even[t] = s.odd[t] = _mm512_setzero_si512();
     }
     for (int run = 0; run < 8; run += 2) {
-        gemv_run(total, odd, f, body, start, x, run, false, n_tok, fmt, end);
-        gemv_run(total, odd, f, body, start, x, run + 1, true, n_tok, fmt, end);
+        gemv_run(&s, f, four, body, start, x, run, false, n_tok, fmt, end);
+        gemv_run(&s, f, four, body, start, x, run + 1, true, n_tok, fmt, end);
     }
 #pragma GCC unroll 4
     for (int t = 0; t < n_tok; t++) {
-        total[t] = _mm512_add_epi32(total[t],
-                                    _mm512_srai_epi32(odd[t], (unsigned)fmt.odd_shift));
+        total[t] =
+            fmt.pairs
+                ? _mm512_srai_epi32(s.even[t], 8)
+                : _mm512_add_epi32(s.even[t],
+                                   _mm512_srai_epi32(s.odd[t], (unsigned)fmt.odd_shift));
     }
 }
 
@@ -382,8 +425,8 @@ INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
         __m512i total[GEMV_TOKENS];
         __m512i four[4];
         fmt.factors(&f, four, body, field);
-        for (int i = 0; i < fmt.n_four; i++) put_scales(&f, i, four[i]);
-        gemv_superblock(total, &f, body, x, n_tok, fmt, end);
+        for (int i = 0; i < fmt.n_four && !fmt.pairs; i++) put_scales(&f, i, four[i]);
+        gemv_superblock(total, &f, four, body, x, n_tok, fmt, end);
 #pragma GCC unroll 4
         for (int t = 0; t < n_tok; t++) {
             sum[t] = add_superblock(sum[t], total[t], &f, x[t], fmt.n_min);
@@ -725,7 +768,8 @@ INLINE void gemm(const tug_linear_args *a, format f) {
                           .n_four = n_four_,                                          \
                           .odd_shift = shift,                                         \
                           .top = top_,                                                \
-                          .folded = top_ > 0};                                        \
+                          .folded = top_ > 0,                                         \
+                          .pairs = top_ > 0};                                         \
         if (a->n_tok < GEMM_FROM) {                                                   \
             gemv(a, f);                                                               \
         } else {                                                                      \

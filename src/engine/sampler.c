@@ -223,20 +223,31 @@ static int32_t order_of(int32_t bits) {
     return bits ^ ((bits >> 31) & INT32_MAX);
 }
 
-/* The largest of row (n,), cleaned. */
+static int32_t order_of_float(float x) {
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return order_of(bits);
+}
+
+/* The largest of row (n,), cleaned.  All but infinity and NaN of the positive sign have
+ * their place in the order already, so cleaning each is for rows that have one of those. */
 static float largest_of(const float *row, int32_t n) {
     int32_t most = INT32_MIN;
     for (int32_t i = 0; i < n; i++) {
-        const float x = clean(row[i]);
-        int32_t bits;
-        memcpy(&bits, &x, sizeof bits);
-        const int32_t order = order_of(bits);
+        const int32_t order = order_of_float(row[i]);
         most = order > most ? order : most;
+    }
+    if (most > order_of_float(FLT_MAX)) {
+        most = INT32_MIN;
+        for (int32_t i = 0; i < n; i++) {
+            const int32_t order = order_of_float(clean(row[i]));
+            most = order > most ? order : most;
+        }
     }
     most = order_of(most);
     float largest;
     memcpy(&largest, &most, sizeof largest);
-    return largest;
+    return clean(largest);
 }
 
 /* Sets s->row and s->largest; returns the id of the largest logit, the first of equals. */

@@ -2,8 +2,8 @@
  *
  * DESIGN
  * Route every token, sort the (token, expert) pairs by expert into slots, then three
- * passes over work lists that all threads share: gate and up with SwiGLU (pieces of
- * one expert's rows, see cut_pass), conversion of the hidden rows, down (pieces again).
+ * passes that all threads share: gate and up with SwiGLU (over the tiles of all experts'
+ * rows, see run_pass), conversion of the hidden rows, down (over tiles again).
  * Last, each token adds its experts' outputs in the order of their index and the
  * shared expert: that order, and so the result, is the same for any batch.
  *
@@ -30,9 +30,9 @@ typedef struct moe_job {
     const int32_t *at; /* (n_wave,) positions in routing.active; NULL: 0, 1, 2, ... */
     int n_wave;
     bool with_shared;
-    /* Of the pass that is running: */
-    int64_t rows_per_piece; /* of one matrix, a multiple of TUG_CPU_TILE_ROWS */
-    int64_t n_shared_pieces, pieces_per_expert;
+    /* Of the pass that is running, in tiles of TUG_CPU_TILE_ROWS rows: */
+    int64_t n_shared_tiles, tiles_per_expert,
+        n_tiles; /* all in a row, the shared first */
 } moe_job;
 
 /* ---- routing ------------------------------------------------------------------------- */
@@ -96,23 +96,20 @@ static const void *input_for(const moe_job *j, const tug_weight *w) {
     return kind == TUG_ACT_F32 ? (const void *)j->x : j->be->act[kind];
 }
 
-/* How a pass over matrices of n_rows, and n_shared rows of the shared expert, is cut.  A
- * batch wants small pieces that threads finish together.  A token wants long ones, a few
- * per thread: the kernels stream at the speed of memory only after some kilobytes. */
-static void cut_pass(moe_job *j, int64_t n_rows, int64_t n_shared) {
-    const int64_t tile = TUG_CPU_TILE_ROWS, n_threads = tug_pool_size(j->be->pool);
-    j->rows_per_piece = tile;
-    if (j->n_tok < 4) {
-        const int64_t fair = n_rows / n_threads / tile * tile;
-        if (fair > tile) j->rows_per_piece = fair;
-    }
-    if (!j->with_shared) n_shared = 0;
-    j->n_shared_pieces = (n_shared + j->rows_per_piece - 1) / j->rows_per_piece;
-    j->pieces_per_expert = (n_rows + j->rows_per_piece - 1) / j->rows_per_piece;
+static int64_t tiles_of(int64_t n_rows) {
+    return (n_rows + TUG_CPU_TILE_ROWS - 1) / TUG_CPU_TILE_ROWS;
 }
 
-static int64_t n_pieces(const moe_job *j) {
-    return j->n_shared_pieces + j->n_wave * j->pieces_per_expert;
+/* Runs fn over the tiles of a pass over matrices of n_rows, and n_shared rows of the shared
+ * expert.  A batch wants single tiles, which threads finish together.  A token wants long
+ * pieces: the kernels stream at the speed of memory only after some kilobytes. */
+static void run_pass(moe_job *j, int64_t n_rows, int64_t n_shared, tug_range_fn *fn) {
+    tug_pool *pool = j->be->pool;
+    j->n_shared_tiles = j->with_shared ? tiles_of(n_shared) : 0;
+    j->tiles_per_expert = tiles_of(n_rows);
+    j->n_tiles = j->n_shared_tiles + j->n_wave * j->tiles_per_expert;
+    const int64_t fair = j->n_tok < 4 ? j->tiles_per_expert / tug_pool_size(pool) : 1;
+    tug_pool_for(pool, j->n_tiles, fair > 1 ? fair : 1, fn, j);
 }
 
 /* The i-th expert of the wave. */
@@ -124,82 +121,92 @@ static int64_t min64(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* Where the piece that this thread probably gets next begins. */
-static const uint8_t *later_piece(const moe_job *j, const tug_weight *w, int64_t piece) {
-    piece += tug_pool_size(j->be->pool) - j->n_shared_pieces;
-    if (piece < 0 || piece >= j->n_wave * j->pieces_per_expert) return NULL;
-    return tug_weight_row(w, wave_expert(j, piece / j->pieces_per_expert),
-                          piece % j->pieces_per_expert * j->rows_per_piece);
+typedef struct tile {
+    bool is_shared; /* or of expert `mat` */
+    int32_t mat;
+    int64_t row0;
+} tile;
+
+static tile tile_at(const moe_job *j, int64_t i) {
+    if (i < j->n_shared_tiles) return (tile){true, 0, i * TUG_CPU_TILE_ROWS};
+    i -= j->n_shared_tiles;
+    return (tile){false, wave_expert(j, i / j->tiles_per_expert),
+                  i % j->tiles_per_expert * TUG_CPU_TILE_ROWS};
 }
 
-static void hidden_piece(const moe_job *j, int64_t piece, int thread) {
+/* Where tile i of a pass over these matrices begins; NULL beyond the last. */
+static const uint8_t *tile_row(const moe_job *j, const tug_weight *w,
+                               const tug_weight *shared, int64_t i) {
+    if (i >= j->n_tiles) return NULL;
+    const tile t = tile_at(j, i);
+    return tug_weight_row(t.is_shared ? shared : w, t.mat, t.row0);
+}
+
+/* What a thread that has [begin, end) reads after tile i: threads mostly take turns. */
+static int64_t tile_after(const moe_job *j, int64_t begin, int64_t end, int64_t i) {
+    return i + 1 < end ? i + 1 : begin + tug_pool_size(j->be->pool) * (end - begin);
+}
+
+static void hidden_tile(const moe_job *j, int64_t i, int64_t after, int thread) {
     const tug_backend *be = j->be;
-    const bool shared = piece < j->n_shared_pieces;
-    const tug_weight *gate = shared ? &j->w->sh_gate : &j->w->gate;
-    const tug_weight *up = shared ? &j->w->sh_up : &j->w->up;
-    int64_t mat = 0, row0 = piece * j->rows_per_piece, n_tok = j->n_tok;
+    const tile t = tile_at(j, i);
+    const tug_weight *gate = t.is_shared ? &j->w->sh_gate : &j->w->gate;
+    const tug_weight *up = t.is_shared ? &j->w->sh_up : &j->w->up;
+    const int64_t stride = gate->n_rows,
+                  n_rows = min64(stride - t.row0, TUG_CPU_TILE_ROWS);
+    int64_t n_tok = j->n_tok;
     const int32_t *index = NULL;
     float *h = be->shared_gate;
-    if (!shared) {
-        const int64_t i = piece - j->n_shared_pieces;
+    if (!t.is_shared) {
         const tug_routing *r = &be->routing;
-        mat = wave_expert(j, i / j->pieces_per_expert);
-        row0 = i % j->pieces_per_expert * j->rows_per_piece;
-        index = r->token + 2 * r->first[mat];
-        n_tok = r->first[mat + 1] - r->first[mat];
-        h = be->expert_h + r->first[mat] * gate->n_rows;
+        index = r->token + 2 * r->first[t.mat];
+        n_tok = r->first[t.mat + 1] - r->first[t.mat];
+        h = be->expert_h + r->first[t.mat] * stride;
     }
-    const int64_t stride = gate->n_rows, end = min64(row0 + j->rows_per_piece, stride);
     float *u = be->up_tile + (int64_t)thread * be->limits.n_tok * TUG_CPU_TILE_ROWS;
-    for (int64_t r = row0; r < end; r += TUG_CPU_TILE_ROWS) {
-        const int64_t n_rows = min64(end - r, TUG_CPU_TILE_ROWS);
-        tug_cpu_linear(be, gate, mat, r, n_rows, h + r, stride, input_for(j, gate), index,
-                       n_tok, thread, tug_weight_row(up, mat, r));
-        const uint8_t *next = r + n_rows < end ? tug_weight_row(gate, mat, r + n_rows)
-                                               : later_piece(j, gate, piece);
-        tug_cpu_linear(be, up, mat, r, n_rows, u, n_rows, input_for(j, up), index, n_tok,
-                       thread, next);
-        for (int64_t t = 0; t < n_tok; t++) {
-            float *row = h + t * stride + r;
-            be->k.swiglu(row, row, u + t * n_rows, n_rows);
-        }
+    tug_cpu_linear(be, gate, t.mat, t.row0, n_rows, h + t.row0, stride,
+                   input_for(j, gate), index, n_tok, thread,
+                   tug_weight_row(up, t.mat, t.row0));
+    tug_cpu_linear(be, up, t.mat, t.row0, n_rows, u, n_rows, input_for(j, up), index,
+                   n_tok, thread, tile_row(j, &j->w->gate, &j->w->sh_gate, after));
+    for (int64_t k = 0; k < n_tok; k++) {
+        float *row = h + k * stride + t.row0;
+        be->k.swiglu(row, row, u + k * n_rows, n_rows);
     }
 }
 
-static void hidden_pieces(void *ud, int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; i++) hidden_piece(ud, i, thread);
+static void hidden_tiles(void *ud, int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; i++) {
+        hidden_tile(ud, i, tile_after(ud, begin, end, i), thread);
+    }
 }
 
-static void down_piece(const moe_job *j, int64_t piece, int thread) {
+static void down_tile(const moe_job *j, int64_t i, int64_t after, int thread) {
     const tug_backend *be = j->be;
-    const bool shared = piece < j->n_shared_pieces;
-    const tug_weight *w = shared ? &j->w->sh_down : &j->w->down;
-    const tug_act kind = tug_cpu_kernel(be, w)->act;
-    int64_t mat = 0, row0 = piece * j->rows_per_piece, n_tok = j->n_tok, slot0 = 0;
+    const tile t = tile_at(j, i);
+    const tug_weight *w = t.is_shared ? &j->w->sh_down : &j->w->down;
+    const bool floats = tug_cpu_kernel(be, w)->act == TUG_ACT_F32;
+    int64_t n_tok = j->n_tok;
     const int32_t *index = NULL;
-    const void *h = kind == TUG_ACT_F32 ? (const void *)be->shared_gate : be->shared_act;
+    const void *h = floats ? (const void *)be->shared_gate : be->shared_act;
     float *y = be->shared_y;
-    if (!shared) {
-        const int64_t i = piece - j->n_shared_pieces;
+    if (!t.is_shared) {
         const tug_routing *r = &be->routing;
-        mat = wave_expert(j, i / j->pieces_per_expert);
-        row0 = i % j->pieces_per_expert * j->rows_per_piece;
-        slot0 = r->first[mat];
+        const int64_t slot0 = r->first[t.mat];
         index = r->hidden + 2 * slot0;
-        n_tok = r->first[mat + 1] - slot0;
-        h = kind == TUG_ACT_F32 ? (const void *)be->expert_h : be->expert_act;
+        n_tok = r->first[t.mat + 1] - slot0;
+        h = floats ? (const void *)be->expert_h : be->expert_act;
         y = be->expert_y + slot0 * w->n_rows;
     }
-    const int64_t end = min64(row0 + j->rows_per_piece, w->n_rows);
-    for (int64_t r = row0; r < end; r += TUG_CPU_TILE_ROWS) {
-        const bool last = r + TUG_CPU_TILE_ROWS >= end;
-        tug_cpu_linear(be, w, mat, r, min64(end - r, TUG_CPU_TILE_ROWS), y + r, w->n_rows,
-                       h, index, n_tok, thread, last ? later_piece(j, w, piece) : NULL);
-    }
+    tug_cpu_linear(be, w, t.mat, t.row0, min64(w->n_rows - t.row0, TUG_CPU_TILE_ROWS),
+                   y + t.row0, w->n_rows, h, index, n_tok, thread,
+                   tile_row(j, &j->w->down, &j->w->sh_down, after));
 }
 
-static void down_pieces(void *ud, int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; i++) down_piece(ud, i, thread);
+static void down_tiles(void *ud, int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; i++) {
+        down_tile(ud, i, tile_after(ud, begin, end, i), thread);
+    }
 }
 
 static void combine_tokens(void *ud, int64_t begin, int64_t end, int thread) {
@@ -284,15 +291,12 @@ static void convert_hidden(const moe_job *j) {
 }
 
 static void run_wave(moe_job *j, const int32_t *at, int n, bool with_shared) {
-    tug_pool *pool = j->be->pool;
     j->at = at;
     j->n_wave = n;
     j->with_shared = with_shared;
-    cut_pass(j, j->w->gate.n_rows, j->w->sh_gate.n_rows);
-    tug_pool_for(pool, n_pieces(j), 1, hidden_pieces, j);
+    run_pass(j, j->w->gate.n_rows, j->w->sh_gate.n_rows, hidden_tiles);
     convert_hidden(j);
-    cut_pass(j, j->w->down.n_rows, j->w->sh_down.n_rows);
-    tug_pool_for(pool, n_pieces(j), 1, down_pieces, j);
+    run_pass(j, j->w->down.n_rows, j->w->sh_down.n_rows, down_tiles);
 }
 
 /* A wave: large enough to keep the threads busy, small enough that the reader gets new

@@ -81,6 +81,7 @@ void tug_free(void *p) {
 }
 
 void *tug_alloc_pages(size_t n) {
+    if (n == 0) n = 1; /* a map of nothing is an error */
     void *p =
         tug_sys.mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return NULL;
@@ -89,7 +90,7 @@ void *tug_alloc_pages(size_t n) {
 }
 
 void tug_free_pages(void *p, size_t n) {
-    if (p) (void)tug_sys.munmap(p, n);
+    if (p) (void)tug_sys.munmap(p, n ? n : 1);
 }
 
 void tug_forget_pages(const void *p, size_t n) {

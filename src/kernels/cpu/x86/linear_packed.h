@@ -35,8 +35,8 @@ INLINE stream_end end_of(const tug_linear_args *a) {
 
 /* Asks for what comes after `n_bytes` at p in a stream. */
 INLINE void stream(const uint8_t *p, size_t n_bytes, stream_end end) {
-    const uint8_t *const near = p + NEAR;
-    const uint8_t *far = p + AHEAD;
+    const uint8_t *near = p + NEAR, *far = p + AHEAD;
+    if (near >= end.at) near += end.jump;
     if (far >= end.at) far += end.jump;
     for (size_t i = 0; i < n_bytes; i += 64) _mm_prefetch(near + i, _MM_HINT_T0);
     for (size_t i = 0; i < n_bytes; i += 64) _mm_prefetch(far + i, _MM_HINT_T1);

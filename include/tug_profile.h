@@ -126,6 +126,10 @@ uint64_t tug_limits_probe_bytes(const tug_limits_probe *probe);
 /* Measures, about 50 ms: the machine as it is now, with whatever else runs on it. */
 tug_limits tug_limits_probe_run(tug_limits_probe *probe);
 
+/* One pass over the next quarter of that memory, about 10 ms: bytes per second.  For the
+ * bandwidth beside work that takes longer, measured between its parts. */
+double tug_limits_probe_read(tug_limits_probe *probe);
+
 /* ---- speed of the kernels, for plans ---------------------------------------------------- */
 
 /* Types whose products are measured. */

@@ -80,25 +80,24 @@ static double measure_peak(tug_backend *be, tug_peak_fn *peak) {
     return best;
 }
 
-static double measure_read(tug_backend *be, tug_read_fn *read, const uint8_t *memory,
-                           size_t n_bytes) {
+double tug_backend_measure_read(tug_backend *be, const uint8_t *memory, size_t n_bytes) {
     const int64_t n = (int64_t)(n_bytes / READ_PIECE);
-    double best = 0.0;
-    for (int pass = 0; pass < PASSES; pass++) {
-        probe_job j = {.read = read, .memory = memory};
-        const double start = tug_now();
-        tug_pool_for(be->pool, n, 1, read_pieces, &j);
-        const double seconds = tug_now() - start;
-        const double speed = seconds > 0.0 ? (double)n * READ_PIECE / seconds : 0.0;
-        if (speed > best) best = speed;
-    }
-    return best;
+    probe_job j = {.read = tug_probe_kernels_of(be->k.level).read, .memory = memory};
+    const double start = tug_now();
+    tug_pool_for(be->pool, n, 1, read_pieces, &j);
+    const double seconds = tug_now() - start;
+    return seconds > 0.0 ? (double)n * READ_PIECE / seconds : 0.0;
 }
 
 tug_limits tug_backend_measure_limits(tug_backend *be, const uint8_t *memory,
                                       size_t n_bytes) {
     const tug_probe_kernels k = tug_probe_kernels_of(be->k.level);
-    return (tug_limits){.read_bytes_s = measure_read(be, k.read, memory, n_bytes),
+    double read = 0.0;
+    for (int pass = 0; pass < PASSES; pass++) {
+        const double speed = tug_backend_measure_read(be, memory, n_bytes);
+        if (speed > read) read = speed;
+    }
+    return (tug_limits){.read_bytes_s = read,
                         .int8_macs_s = measure_peak(be, k.int8),
                         .f32_macs_s = measure_peak(be, k.f32)};
 }

@@ -29,4 +29,7 @@ bool tug_backend_attn_is_int16(const tug_backend *be, tug_kv_type type);
 tug_limits tug_backend_measure_limits(tug_backend *be, const uint8_t *memory,
                                       size_t n_bytes);
 
+/* One pass over it by all threads: bytes per second. */
+double tug_backend_measure_read(tug_backend *be, const uint8_t *memory, size_t n_bytes);
+
 #endif

@@ -146,17 +146,50 @@ typedef struct taken {
     tug_gpu_limits gpu_limits;
 } taken;
 
-static tug_status take(runner *r, tug_bench_kind kind, int64_t n, taken *t,
-                       tug_err *err) {
-    t->limits = tug_limits_probe_run(r->probe);
-    if (r->b->on_gpu) TUG_TRY(tug_model_gpu_limits(r->model, &t->gpu_limits, err));
-    (void)tug_model_gpu_now(r->model, true, &t->gpu_before);
-    t->before = tug_load_now();
+/* n tokens, timed and profiled; both are added to t. */
+static tug_status time_tokens(runner *r, tug_bench_kind kind, int64_t n, taken *t,
+                              tug_err *err) {
+    tug_profile profile;
     TUG_TRY(tug_model_profile_start(r->model, err));
     const double start = tug_now();
     const tug_status s = kind == TUG_BENCH_DECODE ? decode(r, n, err) : append(r, n, err);
-    t->seconds = tug_now() - start;
-    tug_model_profile_stop(r->model, &t->profile);
+    t->seconds += tug_now() - start;
+    tug_model_profile_stop(r->model, &profile);
+    add_profile(&t->profile, &profile);
+    return s;
+}
+
+/* Decode of a model in memory, with the bandwidth measured between its tokens: memory that
+ * is shared with others changes its speed within the second that this takes. */
+static tug_status decode_beside_reading(runner *r, int64_t n, taken *t, tug_err *err) {
+    enum { READ_EVERY = 8 };
+    double read[TUG_STATS_MAX];
+    int n_reads = 0;
+    for (int64_t at = 0; at < n && !canceled(r); at += READ_EVERY) {
+        read[n_reads++ % TUG_STATS_MAX] = tug_limits_probe_read(r->probe);
+        const int64_t some = n - at < READ_EVERY ? n - at : READ_EVERY;
+        TUG_TRY(time_tokens(r, TUG_BENCH_DECODE, some, t, err));
+    }
+    const int n_kept = n_reads < TUG_STATS_MAX ? n_reads : TUG_STATS_MAX;
+    if (n_kept > 0) t->limits.read_bytes_s = tug_spread_of(read, n_kept).median;
+    return TUG_OK;
+}
+
+/* Does nothing go on between tokens, neither reading from the disk nor copying to a GPU,
+ * that a pause would give an advantage? */
+static bool is_quiet_between_tokens(const runner *r) {
+    return !r->b->on_gpu && tug_model_expert_memory(r->model).slots == 0;
+}
+
+static tug_status take(runner *r, tug_bench_kind kind, int64_t n, taken *t,
+                       tug_err *err) {
+    *t = (taken){.limits = tug_limits_probe_run(r->probe)};
+    if (r->b->on_gpu) TUG_TRY(tug_model_gpu_limits(r->model, &t->gpu_limits, err));
+    (void)tug_model_gpu_now(r->model, true, &t->gpu_before);
+    t->before = tug_load_now();
+    const tug_status s = kind == TUG_BENCH_DECODE && is_quiet_between_tokens(r)
+                             ? decode_beside_reading(r, n, t, err)
+                             : time_tokens(r, kind, n, t, err);
     t->after = tug_load_now();
     (void)tug_model_gpu_now(r->model, true, &t->gpu_after);
     tug_profile_split_shared(&t->profile, &t->limits);

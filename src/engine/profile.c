@@ -119,6 +119,7 @@ struct tug_limits_probe {
     tug_model *model; /* borrowed, or NULL */
     uint8_t *memory;  /* owned map, (n_bytes,), touched */
     size_t n_bytes, cache_bytes;
+    int next_quarter; /* of the memory, for tug_limits_probe_read */
 };
 
 /* Bytes of the last cache level as the kernel tells; 0 when it does not. */
@@ -199,6 +200,13 @@ tug_limits tug_limits_probe_run(tug_limits_probe *probe) {
     tug_limits l = tug_backend_measure_limits(probe->be, probe->memory, probe->n_bytes);
     l.cache_bytes = (double)probe->cache_bytes;
     return l;
+}
+
+double tug_limits_probe_read(tug_limits_probe *probe) {
+    const size_t quarter = probe->n_bytes / 4;
+    const uint8_t *const at = probe->memory + (size_t)probe->next_quarter * quarter;
+    probe->next_quarter = (probe->next_quarter + 1) % 4;
+    return tug_backend_measure_read(probe->be, at, quarter);
 }
 
 tug_status tug_limits_probe_products(tug_limits_probe *probe, tug_product type,

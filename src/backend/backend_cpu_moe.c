@@ -30,9 +30,9 @@ typedef struct moe_job {
     const int32_t *at; /* (n_wave,) positions in routing.active; NULL: 0, 1, 2, ... */
     int n_wave;
     bool with_shared;
-    /* Of the pass that is running, in tiles of TUG_CPU_TILE_ROWS rows: */
-    int64_t n_shared_tiles, tiles_per_expert,
-        n_tiles; /* all in a row, the shared first */
+    /* Of the pass that is running, in tiles of TUG_CPU_TILE_ROWS rows; n_tiles are all in a
+     * row, the shared expert's first: */
+    int64_t n_shared_tiles, tiles_per_expert, n_tiles;
 } moe_job;
 
 /* ---- routing ------------------------------------------------------------------------- */

@@ -62,7 +62,7 @@ void *tug_alloc_aligned(size_t align, size_t bytes) __attribute__((malloc));
 void tug_free(void *p);
 
 /* Whole pages for something big that lives long, zeroed, in 2 MB pages where the kernel
- * has some.  NULL when out of memory; n of the free is that of the allocation. */
+ * has some; n may be 0.  NULL when out of memory; n of the free is that of the allocation. */
 void *tug_alloc_pages(size_t n) __attribute__((malloc));
 void tug_free_pages(void *p, size_t n);
 

@@ -350,6 +350,11 @@ static void test_sick_logits_have_a_result(void **state) {
                              0);
             assert_int_equal(
                 tug_sampler_pick(s, (const float[]){NAN, -INFINITY, -3, NAN}), 2);
+            /* The sign of what is no number says nothing. */
+            assert_int_equal(tug_sampler_pick(s, (const float[]){-NAN, -NAN, -3, -NAN}),
+                             2);
+            assert_int_equal(tug_sampler_pick(s, (const float[]){-NAN, -NAN, -NAN, -NAN}),
+                             0);
             assert_int_equal(tug_sampler_pick(s, (const float[]){1, 2, INFINITY, NAN}),
                              2);
             assert_int_equal(

@@ -223,6 +223,10 @@ static void limits_are_measured(void **state) {
     if (tug_backend_level(f->model->be) >= TUG_CPU_AVX2)
         assert_true(l.int8_macs_s > l.f32_macs_s);
     assert_true(tug_limits_probe_bytes(probe) >= 256u << 20);
+    for (int i = 0; i < 5; i++) { /* all quarters, and the first again */
+        const double read = tug_limits_probe_read(probe);
+        assert_true(read > 5e8 && read < 1e13);
+    }
     tug_limits_probe_destroy(&probe);
     assert_null(probe);
 }

@@ -67,8 +67,8 @@ typedef struct format {
     int odd_shift;       /* see unpack_fn */
     int top;             /* the largest byte, if folded */
     bool words;          /* what 16 columns add up to fits 16 bits: 16 * 127 * q < 2^15 */
-    bool pairs;          /* the same, with a scale per 16 columns, see add_pair */
-    bool folded;         /* panels hold the products with the scales */
+    bool folded;         /* values of 2 or 3 bits, a scale per 16 columns: panels hold the
+                            products with the scales, few tokens take add_pair */
 } format;
 
 /* ---- formats ---------------------------------------------------------------------- */
@@ -347,7 +347,7 @@ INLINE void add_pair(__m512i *total, const __m512i *even, const __m512i *odd,
 
 /* The sums of a superblock that is under way. */
 typedef struct gemv_sums {
-    __m512i even[GEMV_TOKENS]; /* of even blocks; of all, 256 times, if fmt.pairs */
+    __m512i even[GEMV_TOKENS]; /* of even blocks; of all, 256 times, if fmt.folded */
     __m512i odd[GEMV_TOKENS];  /* of odd blocks, see unpack_fn */
 } gemv_sums;
 
@@ -372,7 +372,7 @@ INLINE void gemv_run(gemv_sums *s, const factors *f, const __m512i *four,
     gemv_block(first, w, start, x, 32 * run, 2 * run, n_tok, fmt);
     stream(ask + (ptrdiff_t)(share - half) * LINE, (size_t)(half * LINE), end);
     gemv_block(second, w + 4, start, x, 32 * run + 16, 2 * run + 1, n_tok, fmt);
-    if (fmt.pairs) {
+    if (fmt.folded) {
         add_pair(s->even, first, second, four[run / 2], is_odd, n_tok, fmt);
     } else {
         add_block(s->even, first, f, 2 * run, n_tok);
@@ -398,7 +398,7 @@ INLINE void gemv_superblock(__m512i *total, const factors *f, const __m512i *fou
 #pragma GCC unroll 4
     for (int t = 0; t < n_tok; t++) {
         total[t] =
-            fmt.pairs
+            fmt.folded
                 ? _mm512_srai_epi32(s.even[t], 8)
                 : _mm512_add_epi32(s.even[t],
                                    _mm512_srai_epi32(s.odd[t], (unsigned)fmt.odd_shift));
@@ -425,7 +425,7 @@ INLINE void gemv_group(const tug_linear_args *a, int64_t r0, int64_t t0, int n_t
         __m512i total[GEMV_TOKENS];
         __m512i four[4];
         fmt.factors(&f, four, body, field);
-        for (int i = 0; i < fmt.n_four && !fmt.pairs; i++) put_scales(&f, i, four[i]);
+        for (int i = 0; i < fmt.n_four && !fmt.folded; i++) put_scales(&f, i, four[i]);
         gemv_superblock(total, &f, four, body, x, n_tok, fmt, end);
 #pragma GCC unroll 4
         for (int t = 0; t < n_tok; t++) {
@@ -768,8 +768,7 @@ INLINE void gemm(const tug_linear_args *a, format f) {
                           .n_four = n_four_,                                          \
                           .odd_shift = shift,                                         \
                           .top = top_,                                                \
-                          .folded = top_ > 0,                                         \
-                          .pairs = top_ > 0};                                         \
+                          .folded = top_ > 0};                                        \
         if (a->n_tok < GEMM_FROM) {                                                   \
             gemv(a, f);                                                               \
         } else {                                                                      \
